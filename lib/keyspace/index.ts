@@ -1,0 +1,54 @@
+/**
+ * Every Redis key, built in this one place. `lua/README.md` says what each holds.
+ *
+ * Ids come in only after validation (no braces, no white space), so a key's hash tag is always the one put here.
+ */
+import { partitionOf, tagOf } from '../partitions/slices.ts';
+
+/** Roles that work through a partition's log; each has a position in `positions:{p}`. */
+export type LogRole = 'fanout' | 'archiver';
+
+export type Keyspace = ReturnType<typeof keyspace>;
+
+/** The deployment's settings: field `partitions`. */
+export const DEPLOYMENT_KEY = 'millrace';
+
+/** Dedupe windows last this long; the current one and the two before it are looked up. */
+export const DEDUPE_WINDOW_MS = 30 * 60_000;
+
+export function keyspace(partitions: number) {
+  const tags = Array.from({ length: partitions }, (_, p) => `{${tagOf(p, partitions)}}`);
+  const at = (p: number): string => tags[p] ?? outOfRange(p);
+  const of = (id: string): string => at(partitionOf(id, partitions));
+  return {
+    partitions,
+    partitionOf: (id: string): number => partitionOf(id, partitions),
+    /** `{17.b}`, braces included. */
+    tag: at,
+
+    // A partition's own
+    log: (p: number) => `log:${at(p)}`,
+    positions: (p: number) => `positions:${at(p)}`,
+    cursor: (p: number) => `cursor:${at(p)}`,
+    dead: (p: number) => `dead:${at(p)}`,
+    lease: (p: number, role: string) => `lease:${at(p)}:${role}`,
+    bell: (p: number, gateway: string) => `bell:${at(p)}:${gateway}`,
+    /** Registry of a role's live workers, in partition 0. */
+    workers: (role: string) => `workers:${at(0)}:${role}`,
+
+    // A channel's, in the channel's partition
+    channel: (channel: string) => `channel:${of(channel)}:${channel}`,
+    members: (channel: string) => `members:${of(channel)}:${channel}`,
+    dedupe: (channel: string, window: number) => `dedupe:${of(channel)}:${channel}:${window}`,
+
+    // A user's, in the user's partition
+    inbox: (user: string) => `inbox:${of(user)}:${user}`,
+    devices: (user: string) => `devices:${of(user)}:${user}`,
+    conversations: (user: string) => `conversations:${of(user)}:${user}`,
+    sessions: (user: string) => `sessions:${of(user)}:${user}`,
+  };
+}
+
+function outOfRange(p: number): never {
+  throw new RangeError(`no such partition: ${p}`);
+}
