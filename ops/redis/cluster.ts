@@ -1,0 +1,120 @@
+/** Starts a real Redis Cluster on the loopback interface, with or without replicas. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import { freePort, type RedisServer, type RedisServerOptions, startRedis } from './server.ts';
+
+export interface RedisClusterOptions {
+  primaries?: number;
+  replicasPerPrimary?: 0 | 1 | 2;
+  appendOnly?: boolean;
+  extraArgs?: readonly string[];
+}
+
+export interface RedisClusterNode extends RedisServer {
+  /** The node's id in the cluster. */
+  readonly id: string;
+  /** What it was at the start; a failover changes that. */
+  readonly role: 'primary' | 'replica';
+}
+
+export interface RedisCluster {
+  readonly url: string;
+  readonly nodes: readonly RedisClusterNode[];
+  stop(): Promise<void>;
+}
+
+const SLOTS = 16_384;
+const FORM_TIMEOUT_MS = 30_000;
+
+export async function startRedisCluster(options: RedisClusterOptions = {}): Promise<RedisCluster> {
+  const primaries = options.primaries ?? 3;
+  const total = primaries * (1 + (options.replicasPerPrimary ?? 0));
+  const servers = await Promise.all(Array.from({ length: total }, () => startNode(options)));
+  const clients = servers.map((server) => new Redis({ host: server.host, port: server.port, maxRetriesPerRequest: 1 }));
+  const stop = async (): Promise<void> => {
+    await Promise.all(servers.map((server) => server.stop()));
+  };
+  try {
+    const nodes = await form(servers, clients, primaries);
+    return { url: `redis+cluster://${servers.map((s) => `${s.host}:${s.port}`).join(',')}`, nodes, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  } finally {
+    for (const client of clients) client.disconnect();
+  }
+}
+
+async function startNode(options: RedisClusterOptions): Promise<RedisServer> {
+  const server: RedisServerOptions = {
+    appendOnly: options.appendOnly ?? true,
+    extraArgs: [
+      ...['--cluster-enabled', 'yes', '--cluster-node-timeout', '2000', '--cluster-replica-validity-factor', '0'],
+      // The default bus port (port + 10,000) is beyond 65,535 for most free ports.
+      ...['--cluster-port', String(await freePort()), '--repl-diskless-sync-delay', '0'],
+      ...(options.extraArgs ?? []),
+    ],
+  };
+  return startRedis(server);
+}
+
+async function form(servers: RedisServer[], clients: Redis[], primaries: number): Promise<RedisClusterNode[]> {
+  const nodes = await Promise.all(
+    servers.map(async (server, index): Promise<RedisClusterNode> => {
+      const id = String(await clients[index]!.cluster('MYID'));
+      return { ...server, id, role: index < primaries ? 'primary' : 'replica' };
+    }),
+  );
+  for (const [index, client] of clients.entries()) {
+    await client.call('CLUSTER', 'SET-CONFIG-EPOCH', index + 1);
+    if (index < primaries) {
+      const first = Math.floor((index * SLOTS) / primaries);
+      const last = Math.floor(((index + 1) * SLOTS) / primaries) - 1;
+      await client.call('CLUSTER', 'ADDSLOTSRANGE', first, last);
+    }
+  }
+  // Everyone meets everyone: waiting for the gossip would take seconds longer.
+  const ports = await Promise.all(clients.map(async (client) => configOf(client, 'cluster-port')));
+  for (const client of clients) {
+    for (const [index, server] of servers.entries()) {
+      if (client !== clients[index]) await client.call('CLUSTER', 'MEET', server.host, server.port, ports[index]!);
+    }
+  }
+  await until('the nodes know each other', async () => {
+    const known = await Promise.all(clients.map((client) => client.cluster('INFO')));
+    return known.every((info) => new RegExp(`cluster_known_nodes:${servers.length}\\r`).test(String(info)));
+  });
+  for (const [index, client] of clients.entries()) {
+    const primary = nodes[(index - primaries) % primaries];
+    if (index >= primaries) {
+      await until('the replica knows its primary', async () => {
+        const answer = await client.call('CLUSTER', 'REPLICATE', primary!.id).catch(() => undefined);
+        return answer === 'OK';
+      });
+    }
+  }
+  await until('the cluster is ready', async () => {
+    const states = await Promise.all(
+      clients.map(async (client, index) => {
+        const covered = String(await client.cluster('INFO')).includes('cluster_state:ok');
+        if (index < primaries) return covered;
+        return covered && String(await client.info('replication')).includes('master_link_status:up');
+      }),
+    );
+    return states.every(Boolean);
+  });
+  return nodes;
+}
+
+async function configOf(client: Redis, name: string): Promise<string> {
+  const reply = await client.config('GET', name);
+  return String((reply as string[])[1]);
+}
+
+async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + FORM_TIMEOUT_MS;
+  while (!(await holds())) {
+    if (Date.now() > deadline) throw new Error(`the Redis cluster did not form in time: waiting until ${what}`);
+    await sleep(50);
+  }
+}

@@ -1,0 +1,177 @@
+/**
+ * Starts Redis servers of our own: for `npm start`, for tests and for the chaos suite. Each has its own port on the
+ * loopback interface and its own data folder, and ends with the process that started it. A server that we did not
+ * start is never touched.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type Socket, connect as tcp } from 'node:net';
+import { delimiter, join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { endWithUs, temporaryFolder } from '../reaper.ts';
+
+export interface RedisServerOptions {
+  /** Data folder, kept afterwards. Without it: a temporary one, removed with the server. */
+  dir?: string;
+  /** Without it: a free one. */
+  port?: number;
+  appendOnly?: boolean;
+  extraArgs?: readonly string[];
+}
+
+export interface RedisServer {
+  readonly url: string;
+  readonly host: string;
+  readonly port: number;
+  readonly pid: number;
+  readonly dir: string;
+  /** Stops the server: with its data saved when the folder was given, at once when it is temporary. */
+  stop(): Promise<void>;
+  /** SIGKILL, SIGSTOP, SIGCONT: what the tests do to it. The temporary folder stays until `stop()`. */
+  kill(signal: NodeJS.Signals): void;
+}
+
+const HOST = '127.0.0.1';
+const START_TIMEOUT_MS = 15_000;
+/** Which server owns a kept data folder: two on one append-only file would destroy it. */
+const OWNER_FILE = 'millrace-redis.json';
+
+/** The first of the names that is an executable on the path. */
+export function findOnPath(...names: string[]): string | undefined {
+  for (const name of names) {
+    for (const folder of (process.env.PATH ?? '').split(delimiter)) {
+      if (folder !== '' && existsSync(join(folder, name))) return join(folder, name);
+    }
+  }
+  return undefined;
+}
+
+export async function startRedis(options: RedisServerOptions = {}): Promise<RedisServer> {
+  const binary = findOnPath('redis-server', 'valkey-server');
+  if (binary === undefined) {
+    throw new Error('no redis-server or valkey-server on the path: install Redis 7 or set REDIS_URL');
+  }
+  const dir = options.dir === undefined ? temporaryFolder('redis') : resolve(options.dir);
+  if (options.dir !== undefined) await refuseSharedFolder(dir);
+  mkdirSync(dir, { recursive: true });
+  // A free port may be taken by someone else before the server binds it: then try another one.
+  for (let attempt = 1; ; attempt++) {
+    const port = options.port ?? (await freePort());
+    try {
+      return await launch(binary, dir, port, options);
+    } catch (error) {
+      if (options.port !== undefined || attempt >= 5 || !/Address already in use/.test(String(error))) throw error;
+    }
+  }
+}
+
+async function launch(binary: string, dir: string, port: number, options: RedisServerOptions): Promise<RedisServer> {
+  const temporary = options.dir === undefined;
+  const logFile = join(dir, 'redis.log');
+  rmSync(logFile, { force: true });
+  const settings: Record<string, string> = {
+    bind: HOST,
+    port: String(port),
+    dir,
+    logfile: logFile,
+    daemonize: 'no',
+    save: '',
+    appendonly: options.appendOnly === false ? 'no' : 'yes',
+    appendfsync: 'everysec',
+    'maxmemory-policy': 'noeviction',
+    'stream-node-max-bytes': '1024',
+  };
+  const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
+  // Detached: a Ctrl-C in the terminal must not stop Redis before the processes that still write to it.
+  const child = spawn(binary, [...args, ...(options.extraArgs ?? [])], { stdio: 'ignore', detached: true });
+  const exited = exitOf(child);
+  child.unref();
+  endWithUs(child, temporary ? 'now' : 'gently');
+
+  const deadline = Date.now() + START_TIMEOUT_MS;
+  while (!(await isReady(port, child.pid))) {
+    const early = await Promise.race([exited, sleep(15)]);
+    if (early !== undefined || Date.now() > deadline) {
+      child.kill('SIGKILL');
+      throw new Error(`redis-server on port ${port} did not start${early ? ` (${early})` : ''}: ${lastLines(logFile)}`);
+    }
+  }
+  const pid = child.pid!;
+  if (!temporary) writeFileSync(join(dir, OWNER_FILE), JSON.stringify({ pid, port }));
+  return {
+    url: `redis://${HOST}:${port}`,
+    host: HOST,
+    port,
+    pid,
+    dir,
+    kill: (signal) => void child.kill(signal),
+    async stop() {
+      if (child.exitCode === null && child.signalCode === null) {
+        child.kill(temporary ? 'SIGKILL' : 'SIGTERM');
+        child.kill('SIGCONT');
+        const slow = setTimeout(() => child.kill('SIGKILL'), 10_000);
+        await exited;
+        clearTimeout(slow);
+      }
+      rmSync(temporary ? dir : join(dir, OWNER_FILE), { recursive: true, force: true });
+    },
+  };
+}
+
+function exitOf(child: ChildProcess): Promise<string> {
+  return new Promise((done) => {
+    child.once('error', (error) => done(error.message));
+    child.once('exit', (code, signal) => done(signal ?? `exit code ${code}`));
+  });
+}
+
+async function refuseSharedFolder(dir: string): Promise<void> {
+  const file = join(dir, OWNER_FILE);
+  if (!existsSync(file)) return;
+  const owner: unknown = JSON.parse(readFileSync(file, 'utf8'));
+  const { pid, port } = owner as { pid: number; port: number };
+  const info = await ask(port, 'INFO server').catch(() => '');
+  if (info.includes(`process_id:${pid}\r\n`)) {
+    throw new Error(
+      `the data folder ${dir} is in use by the Redis on port ${port} (process ${pid}): stop that one first`,
+    );
+  }
+}
+
+/** A TCP port that was free on the loopback interface a moment ago. */
+export function freePort(): Promise<number> {
+  return new Promise((done, fail) => {
+    const server = createServer();
+    server.once('error', fail);
+    server.listen(0, HOST, () => {
+      const address = server.address();
+      server.close(() => (typeof address === 'object' && address ? done(address.port) : fail(new Error('no port'))));
+    });
+  });
+}
+
+/** Whether our process has the port (another server may answer there) and has read its data. */
+async function isReady(port: number, pid: number | undefined): Promise<boolean> {
+  const info = await ask(port, 'INFO server persistence').catch(() => '');
+  return info.includes(`process_id:${pid}\r\n`) && info.includes('loading:0\r\n');
+}
+
+/** Sends one inline command and returns what comes back first, raw. */
+function ask(port: number, command: string): Promise<string> {
+  return new Promise((done, fail) => {
+    const socket: Socket = tcp(port, HOST);
+    socket.setTimeout(500, () => socket.destroy(new Error('no answer')));
+    socket.once('connect', () => socket.write(`${command}\r\n`));
+    socket.once('error', fail);
+    socket.once('close', () => fail(new Error('closed')));
+    socket.once('data', (data) => {
+      done(data.toString());
+      socket.destroy();
+    });
+  });
+}
+
+function lastLines(file: string): string {
+  if (!existsSync(file)) return 'it wrote no log';
+  return readFileSync(file, 'utf8').trim().split('\n').slice(-4).join(' | ');
+}
