@@ -1,0 +1,119 @@
+/** Configuration comes from the environment, once, at start. Nothing else in Millrace reads `process.env`. */
+import { join } from 'node:path';
+import { fixedLimits, type Limits } from './limits.ts';
+import { type Variable, variables } from './variables.ts';
+
+export type { Limits } from './limits.ts';
+export { type Variable, variableList, variables } from './variables.ts';
+
+export interface Config {
+  redisUrl: string;
+  archiveUrl: string;
+  jwtSecret?: string;
+  jwtIssuer?: string;
+  jwtAudience?: string;
+  port: number;
+  host: string;
+  partitions: number;
+  ackReplicas: number;
+  logLevel: string;
+  production: boolean;
+  dataDir: string;
+  /** How long the log keeps what every role is done with. */
+  logTailMs: number;
+  limits: Limits;
+}
+
+/** The message is for the person who starts the process: it names the variable and says what to change. */
+export class ConfigError extends Error {
+  readonly code = 'config';
+  override readonly name = 'ConfigError';
+}
+
+/** Throws one ConfigError that lists everything that is wrong, so that nobody mends one variable at a time. */
+export function loadConfig(env: NodeJS.ProcessEnv): Config {
+  const wrong: string[] = [];
+  const text = (variable: Variable): string | undefined => {
+    const raw = env[variable.name];
+    if (raw === undefined || raw === '') return variable.fallback?.toString();
+    if (variable.oneOf && !variable.oneOf.includes(raw)) {
+      wrong.push(`${variable.name} is ${quote(raw)}; it must be one of ${variable.oneOf.join(', ')}`);
+    }
+    return raw;
+  };
+  const whole = (variable: Variable & { fallback: number }): number => {
+    const raw = env[variable.name];
+    if (raw === undefined || raw === '') return variable.fallback;
+    const value = /^\d{1,15}$/.test(raw) ? Number(raw) : Number.NaN;
+    const { min = 0, max = Number.MAX_SAFE_INTEGER } = variable;
+    if (!(value >= min && value <= max)) {
+      wrong.push(
+        `${variable.name} is ${quote(raw)}; it must be a whole number from ${min} to ${max} (${variable.unit})`,
+      );
+      return variable.fallback;
+    }
+    return value;
+  };
+
+  const dataDir = text(variables.dataDir) ?? '.millrace';
+  const config: Config = {
+    redisUrl: text(variables.redisUrl) ?? '',
+    archiveUrl: env[variables.archiveUrl.name] || `sqlite:${join(dataDir, 'archive.sqlite')}`,
+    port: whole(variables.port),
+    host: text(variables.host) ?? '',
+    partitions: whole(variables.partitions),
+    ackReplicas: whole(variables.ackReplicas),
+    logLevel: text(variables.logLevel) ?? 'info',
+    production: text(variables.environment) === 'production',
+    dataDir,
+    logTailMs: whole(variables.logTailS) * 1000,
+    limits: {
+      ...fixedLimits,
+      contentBytes: whole(variables.contentBytes),
+      metadataBytes: whole(variables.metadataBytes),
+      frameBytes: whole(variables.frameBytes),
+      bodyBytes: whole(variables.bodyBytes),
+      sessions: whole(variables.sessions),
+      devices: whole(variables.devices),
+      groupMembers: whole(variables.groupMembers),
+      inboxEntries: whole(variables.inboxEntries),
+    },
+  };
+  const secret = text(variables.jwtSecret);
+  if (secret !== undefined) config.jwtSecret = secret;
+  const issuer = text(variables.jwtIssuer);
+  if (issuer !== undefined) config.jwtIssuer = issuer;
+  const audience = text(variables.jwtAudience);
+  if (audience !== undefined) config.jwtAudience = audience;
+
+  if (!/^(rediss?|redis\+sentinel|redis\+cluster):\/\/./.test(config.redisUrl)) {
+    wrong.push(
+      'REDIS_URL must begin with redis://, rediss://, redis+sentinel:// or redis+cluster:// and name at least one host',
+    );
+  }
+  if (!/^(sqlite:.|cassandra:\/\/.)/.test(config.archiveUrl)) {
+    wrong.push('ARCHIVE_URL must be sqlite:<file> or cassandra://host:port,…/<keyspace>?dc=<name>');
+  }
+  if ((config.partitions & (config.partitions - 1)) !== 0) {
+    wrong.push(`PARTITIONS is ${config.partitions}; it must be a power of two, such as 16, 64 or 256`);
+  }
+  if (config.ackReplicas > 0) {
+    wrong.push(
+      `ACK_REPLICAS is ${config.ackReplicas}; waiting for replicas is not supported yet: leave it out or set it to 0`,
+    );
+  }
+  if (config.production && config.jwtSecret === undefined) {
+    wrong.push('JWT_SECRET is missing, and NODE_ENV is production: set it to the secret that signs your tokens');
+  }
+  // RFC 7518 §3.2: a key for HS256 has at least the hash's own 256 bits.
+  if (config.production && secret !== undefined && Buffer.byteLength(secret) < 32) {
+    wrong.push('JWT_SECRET is shorter than 32 bytes, which HS256 needs in production: `openssl rand -base64 48`');
+  }
+  if (wrong.length > 0) throw new ConfigError(`cannot start:\n${wrong.map((line) => `  ${line}`).join('\n')}`);
+  return config;
+}
+
+const quote = (raw: string): string => JSON.stringify(raw.length > 60 ? `${raw.slice(0, 60)}…` : raw);
+
+/** A URL fit for a log line: no password. Works on lists of hosts, which `URL` does not parse. */
+export const withoutPassword = (url: string): string => url.replace(/^([a-z+]+:\/\/)([^/]*)@/i, '$1***@');

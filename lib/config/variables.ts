@@ -1,0 +1,137 @@
+/**
+ * Every environment variable that a Millrace process reads, declared once. `loadConfig` reads through this table and the
+ * README's table is checked against it, so a variable that is not here does not exist.
+ */
+export interface Variable {
+  readonly name: string;
+  readonly kind: 'string' | 'integer' | 'url';
+  /** What holds when it is not set; undefined: nothing does. */
+  readonly fallback: string | number | undefined;
+  readonly unit: string;
+  /** One sentence for the operator. */
+  readonly means: string;
+  readonly min?: number;
+  readonly max?: number;
+  /** Closed list of what a string may be. */
+  readonly oneOf?: readonly string[];
+  /** The value never appears in a message or a log. */
+  readonly secret?: true;
+}
+
+const integer = (
+  name: string,
+  fallback: number,
+  unit: string,
+  min: number,
+  max: number,
+  means: string,
+): Variable & { kind: 'integer'; fallback: number } => ({ name, kind: 'integer', fallback, unit, min, max, means });
+
+export const variables = {
+  redisUrl: {
+    name: 'REDIS_URL',
+    kind: 'url',
+    fallback: 'redis://127.0.0.1:6379',
+    unit: 'URL',
+    means:
+      'Where Redis is: redis://, rediss://, redis+sentinel://host:port,…/name or redis+cluster://host:port,…; without it, `npm start` starts a Redis of its own.',
+    secret: true,
+  },
+  archiveUrl: {
+    name: 'ARCHIVE_URL',
+    kind: 'url',
+    fallback: 'sqlite:.millrace/archive.sqlite',
+    unit: 'URL',
+    means:
+      'Where history is kept: sqlite:<file>, or cassandra://host:port,…/<keyspace>?dc=<name>; the default follows MILLRACE_DATA.',
+    secret: true,
+  },
+  jwtSecret: {
+    name: 'JWT_SECRET',
+    kind: 'string',
+    fallback: undefined,
+    unit: 'text',
+    means:
+      'The shared secret of the HS256 tokens that clients bring; a development start makes one and keeps it beside its data, production refuses to start without.',
+    secret: true,
+  },
+  jwtIssuer: {
+    name: 'JWT_ISSUER',
+    kind: 'string',
+    fallback: undefined,
+    unit: 'text',
+    means: 'When set, tokens must carry it as `iss`.',
+  },
+  jwtAudience: {
+    name: 'JWT_AUDIENCE',
+    kind: 'string',
+    fallback: undefined,
+    unit: 'text',
+    means: 'When set, tokens must carry it as, or among, `aud`.',
+  },
+  port: integer('PORT', 8080, 'TCP port', 0, 65_535, 'Where the process listens (0: any free port).'),
+  host: {
+    name: 'HOST',
+    kind: 'string',
+    fallback: '127.0.0.1',
+    unit: 'address',
+    means: 'The address the process listens on; loopback unless told otherwise.',
+  },
+  partitions: integer(
+    'PARTITIONS',
+    16,
+    'partitions',
+    1,
+    1024,
+    'Into how many partitions the key space is cut (a power of two); fixed when a deployment is created.',
+  ),
+  ackReplicas: integer(
+    'ACK_REPLICAS',
+    0,
+    'replicas',
+    0,
+    9,
+    'How many replicas must have a message before it is accepted; above 0 is refused, not being supported yet.',
+  ),
+  logLevel: {
+    name: 'LOG_LEVEL',
+    kind: 'string',
+    fallback: 'info',
+    unit: 'level',
+    oneOf: ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+    means: 'The least severe log line that is written: trace, debug, info, warn, error, fatal or silent.',
+  },
+  environment: {
+    name: 'NODE_ENV',
+    kind: 'string',
+    fallback: 'development',
+    unit: 'name',
+    means: '`production` refuses what is fit for development only: no JWT_SECRET, a Redis without append-only file.',
+  },
+  dataDir: {
+    name: 'MILLRACE_DATA',
+    kind: 'string',
+    fallback: '.millrace',
+    unit: 'folder',
+    means: 'Where a development start keeps its Redis, its archive, its secret and the note of what runs.',
+  },
+  logTailS: integer(
+    'LOG_TAIL_S',
+    600,
+    'seconds',
+    10,
+    86_400,
+    'How long a log entry stays after everyone is done with it.',
+  ),
+  contentBytes: integer('LIMIT_CONTENT', 8192, 'bytes', 1, 262_144, "The longest message content, in UTF-8's bytes."),
+  metadataBytes: integer('LIMIT_METADATA', 2048, 'bytes', 2, 65_536, 'The largest metadata of a message, as JSON.'),
+  frameBytes: integer('LIMIT_FRAME', 16_384, 'bytes', 1024, 1_048_576, 'The largest WebSocket frame of a client.'),
+  bodyBytes: integer('LIMIT_BODY', 1_048_576, 'bytes', 1024, 16_777_216, 'The largest HTTP request body.'),
+  sessions: integer('LIMIT_SESSIONS', 8, 'sessions', 1, 64, 'How many sessions one user may have at once.'),
+  devices: integer('LIMIT_DEVICES', 8, 'devices', 1, 64, 'How many devices of one user are remembered.'),
+  groupMembers: integer('LIMIT_GROUP_MEMBERS', 500, 'members', 2, 500, 'The largest group.'),
+  inboxEntries: integer('LIMIT_INBOX', 500, 'entries', 10, 10_000, 'How many undelivered events an inbox holds.'),
+} as const satisfies Record<string, Variable>;
+
+/** The table without its keys, as the README prints it. */
+export const variableList: readonly Variable[] = Object.values(variables);
