@@ -1,0 +1,87 @@
+/**
+ * The archive: history, kept for ever. One interface, two stores behind it (`embedded/` on SQLite, `cassandra/`).
+ *
+ * What it holds, in both stores under the same names:
+ *
+ * | table | one row is |
+ * |---|---|
+ * | `messages` | one sequence number of a channel: a message or an event. Dense in seq, so pages have no holes |
+ * | `channels` | a channel: `last_seq`, and title and creator as far as events told them |
+ * | `members_by_channel` | one change of one member (`created`, `added`, `removed`, `role`) at its seq: intervals are read off it |
+ * | `channels_by_user` | a user in a channel, and whether they still are: what rebuilds a lost conversation list |
+ * | `buckets_by_sender` | a bucket of a channel in which a sender wrote: where erasure and export have to look |
+ *
+ * Invariant: every write carries the time of its log entry (`writtenAt`). A row never gives way to one with an older
+ * time, so replays, and writers that woke up late, change nothing that came after them.
+ */
+export interface ArchiveRow {
+  channel: string;
+  seq: number;
+  /** Version 1 UUID. */
+  id: string;
+  /** The log entry's id, `<ms>-<n>`. */
+  logId: string;
+  /** `message`, `created`, `renamed`, `member`. */
+  type: string;
+  from: string;
+  clientId: string;
+  /** Unix milliseconds. */
+  ts: number;
+  content?: string;
+  /** JSON, as it came. */
+  metadata?: string;
+  /**
+   * JSON with the event's other fields. created: `{title?, members: [user]}`; renamed: `{title}`;
+   * member: `{user, action, role}`.
+   */
+  data?: string;
+}
+
+export interface PageQuery {
+  /** Exclusive lower bound. */
+  after?: number;
+  /** Exclusive upper bound. */
+  before?: number;
+  limit: number;
+  order: 'newest' | 'oldest';
+}
+
+export interface Archive {
+  readonly kind: 'sqlite' | 'cassandra';
+  /** Resolves when the store answers and its schema is current; otherwise rejects with an ArchiveError. */
+  ready(): Promise<void>;
+  /** Brings the schema up to date; the names of the migrations that this call applied. */
+  applySchema(): Promise<string[]>;
+  /**
+   * Stores the rows, and what follows from them in the other tables. Idempotent; all or, after a rejection, an unknown
+   * part of them: write the same rows again. `ArchiveError.retryable` tells a store that is away from a row that can
+   * never be written (`ArchiveError.row`); of such a batch nothing was written.
+   */
+  write(rows: readonly ArchiveRow[]): Promise<void>;
+  /** Rows with after < seq < before, in the order asked for, at most `limit`. */
+  page(channel: string, query: PageQuery): Promise<ArchiveRow[]>;
+  /** The highest sequence number written; 0 when there is none. */
+  lastSeq(channel: string): Promise<number>;
+  /** The channels that the user is a member of, sorted. */
+  channelsOf(user: string): Promise<string[]>;
+  close(): Promise<void>;
+}
+
+/** What went wrong, for a program: see `retryable`. */
+export type ArchiveErrorCode = 'unavailable' | 'bad_row' | 'schema' | 'bad_url' | 'closed';
+
+export class ArchiveError extends Error {
+  readonly code: ArchiveErrorCode;
+  /** True when the same call can succeed later without anybody changing its arguments. */
+  readonly retryable: boolean;
+  /** With `bad_row`: the first row that can never be written. */
+  readonly row: ArchiveRow | undefined;
+
+  constructor(code: ArchiveErrorCode, message: string, options: { cause?: unknown; row?: ArchiveRow } = {}) {
+    super(message, options.cause === undefined ? {} : { cause: options.cause });
+    this.name = 'ArchiveError';
+    this.code = code;
+    this.retryable = code === 'unavailable' || code === 'schema';
+    this.row = options.row;
+  }
+}
