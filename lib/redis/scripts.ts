@@ -1,0 +1,69 @@
+/**
+ * Typed callers of `lua/*.lua`. A script's number of keys is declared beside it; arguments and replies are typed here and
+ * nowhere else.
+ *
+ * Scripts go by EVALSHA. A promoted or restarted server does not know them: NOSCRIPT ran nothing, so the script is sent
+ * whole, once. Callers that need an order have one call in flight (design, rule 8), so this cannot reorder them.
+ */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import type { Cluster, Redis } from 'ioredis';
+
+const folder = new URL('../../lua/', import.meta.url);
+
+export type ScriptName =
+  | 'ack'
+  | 'advance'
+  | 'append'
+  | 'attach'
+  | 'create'
+  | 'deliver'
+  | 'detach'
+  | 'lease_release'
+  | 'lease_renew'
+  | 'put_member'
+  | 'read'
+  | 'remove_member'
+  | 'rename'
+  | 'walk';
+
+interface Script {
+  body: string;
+  sha: string;
+}
+
+const loaded = new Map<ScriptName, Script>();
+
+/** The script's text with its `--- include` lines replaced. */
+export function script(name: ScriptName): Script {
+  const known = loaded.get(name);
+  if (known) return known;
+  const body = readFileSync(new URL(`${name}.lua`, folder), 'utf8').replaceAll(/^--- include (\w+)$/gm, (_, part) =>
+    readFileSync(new URL(`include/${part}.lua`, folder), 'utf8'),
+  );
+  const entry = { body, sha: createHash('sha1').update(body).digest('hex') };
+  loaded.set(name, entry);
+  return entry;
+}
+
+/** Told of every call: name, seconds from call to reply. */
+export type ScriptObserver = (name: ScriptName, seconds: number) => void;
+
+export async function run<Reply>(
+  redis: Redis | Cluster,
+  name: ScriptName,
+  keys: readonly string[],
+  args: readonly (string | number)[],
+  observe?: ScriptObserver,
+): Promise<Reply> {
+  const { body, sha } = script(name);
+  const started = performance.now();
+  try {
+    return (await redis.evalsha(sha, keys.length, ...keys, ...args)) as Reply;
+  } catch (error) {
+    if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error;
+    return (await redis.eval(body, keys.length, ...keys, ...args)) as Reply;
+  } finally {
+    observe?.(name, (performance.now() - started) / 1000);
+  }
+}

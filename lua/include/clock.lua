@@ -1,0 +1,5 @@
+-- Milliseconds of the store's clock.
+local function now_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
