@@ -1,0 +1,287 @@
+/**
+ * One typed method per script of `lua/`: builds its keys, orders its arguments, names its reply.
+ */
+import type { Cluster, Redis } from 'ioredis';
+import { DEDUPE_WINDOW_MS, type Keyspace, type LogRole } from '../keyspace/index.ts';
+import { run, type ScriptObserver } from './scripts.ts';
+
+/** Bounds that the scripts keep; design §10. */
+export const INBOX_ENTRIES = 500;
+export const INBOX_TTL_MS = 7 * 24 * 3600_000;
+export const DORMANT_AFTER_MS = 7 * 24 * 3600_000;
+/** A bell that held more was cut: a read that comes back with this many has lost some. */
+export const BELL_ENTRIES = 1000;
+/** Acked entries are trimmed once an inbox holds more than this: trimming each time would cost more than it frees. */
+const KEEP_BEFORE_TRIM = 32;
+
+export interface AppendInput {
+  channel: string;
+  kind: 'direct' | 'group';
+  from: string;
+  clientId: string;
+  /** Version 1 UUID. */
+  id: string;
+  content: string;
+  /** JSON. */
+  metadata?: string;
+  name?: string;
+  /** The sending device; absent over HTTP. */
+  via?: string;
+  snippet: string;
+}
+export type AppendReply = { seq: number; id: string; ts: number; duplicate: boolean } | 'not_found';
+
+export interface AttachInput {
+  user: string;
+  device: string;
+  session: string;
+  gateway: string;
+  since?: string;
+  maxSessions: number;
+}
+export interface Attached {
+  /** Where the replay starts. */
+  position: string;
+  /** The inbox's end at this moment. */
+  tail: string;
+  first: boolean;
+  gap: boolean;
+  oldest: string | null;
+  replaced: { gateway: string; session: string } | null;
+}
+
+/** One entry of a deliver block. */
+export interface Delivery {
+  logId: string;
+  via: string;
+  /** Inbox fields: name, value, name, value … starting with type, channel, seq, id, from, cid, ts. */
+  fields: readonly string[];
+  recipients: readonly string[];
+}
+export interface Block {
+  source: number;
+  target: number;
+  after: string;
+  last: string;
+  floor: boolean;
+  deliveries: readonly Delivery[];
+}
+export type BlockReply = { status: 'ok' | 'behind' | 'aborted'; cursor: string; error?: string };
+
+/** Who changes a group. `service`: a service token, which manages every group. */
+export interface Actor {
+  user: string;
+  service: boolean;
+}
+export type GroupReply = 'ok' | 'not_found' | 'forbidden' | 'conflict' | 'bad_request';
+
+export class Verbs {
+  readonly #redis: Redis | Cluster;
+  readonly #keys: Keyspace;
+  readonly #observe: ScriptObserver | undefined;
+  /** What the store's clock is ahead of ours, known from the last refusal of a dedupe window. */
+  #clockAheadMs = 0;
+
+  constructor(redis: Redis | Cluster, keys: Keyspace, observe?: ScriptObserver) {
+    this.#redis = redis;
+    this.#keys = keys;
+    this.#observe = observe;
+  }
+
+  #run<Reply>(name: Parameters<typeof run>[1], keys: readonly string[], args: readonly (string | number)[]) {
+    return run<Reply>(this.#redis, name, keys, args, this.#observe);
+  }
+
+  async append(m: AppendInput): Promise<AppendReply> {
+    const { channel } = m;
+    const p = this.#keys.partitionOf(channel);
+    for (let attempt = 0; attempt < 3; attempt++) {
+      const window = Math.floor((Date.now() + this.#clockAheadMs) / DEDUPE_WINDOW_MS);
+      const reply = await this.#run<['ok', number, string, number, number] | ['window', number] | ['not_found']>(
+        'append',
+        [
+          this.#keys.channel(channel),
+          this.#keys.members(channel),
+          this.#keys.log(p),
+          this.#keys.dedupe(channel, window),
+          this.#keys.dedupe(channel, window - 1),
+          this.#keys.dedupe(channel, window - 2),
+        ],
+        // prettier-ignore
+        [
+          window,
+          m.from,
+          m.clientId,
+          m.id,
+          channel,
+          m.kind,
+          m.content,
+          m.metadata ?? '',
+          m.name ?? '',
+          m.via ?? '',
+          m.snippet,
+        ],
+      );
+      if (reply[0] === 'ok') return { seq: reply[1], id: reply[2], ts: reply[3], duplicate: reply[4] === 1 };
+      if (reply[0] === 'not_found') return 'not_found';
+      this.#clockAheadMs = reply[1] - Date.now();
+    }
+    throw new Error('the store refused the dedupe window three times: its clock jumps');
+  }
+
+  async attach(a: AttachInput): Promise<Attached | 'too_many'> {
+    const { user } = a;
+    const p = this.#keys.partitionOf(user);
+    const reply = await this.#run<['ok', string, string, number, number, string, string, string] | ['too_many']>(
+      'attach',
+      [this.#keys.inbox(user), this.#keys.devices(user), this.#keys.sessions(user), this.#keys.cursor(p)],
+      // prettier-ignore
+      [
+        a.device,
+        a.session,
+        a.gateway,
+        a.since ?? '',
+        a.maxSessions,
+        INBOX_TTL_MS,
+        DORMANT_AFTER_MS,
+        this.#keys.bell(p, ''),
+      ],
+    );
+    if (reply[0] === 'too_many') return 'too_many';
+    const [, position, tail, first, gap, oldest, gateway, session] = reply;
+    return {
+      position,
+      tail,
+      first: first === 1,
+      gap: gap === 1,
+      oldest: oldest || null,
+      replaced: session ? { gateway, session } : null,
+    };
+  }
+
+  detach(user: string, device: string, session: string): Promise<number> {
+    return this.#run<number>(
+      'detach',
+      [this.#keys.sessions(user), this.#keys.devices(user), this.#keys.inbox(user)],
+      [device, session, DORMANT_AFTER_MS],
+    );
+  }
+
+  /** All the users must be of partitions that one command may touch. */
+  ack(acks: readonly { user: string; device: string; offset: string }[]): Promise<number> {
+    const keys: string[] = [];
+    const args: (string | number)[] = [DORMANT_AFTER_MS, KEEP_BEFORE_TRIM];
+    for (const { user, device, offset } of acks) {
+      keys.push(this.#keys.devices(user), this.#keys.inbox(user));
+      args.push(device, offset);
+    }
+    return this.#run<number>('ack', keys, args);
+  }
+
+  /** `undefined`: the user has no such conversation, or has left it. */
+  async read(r: { user: string; channel: string; seq: number; device: string }) {
+    const { user } = r;
+    const [moved, seq, unread] = await this.#run<[number, number, number]>(
+      'read',
+      [this.#keys.conversations(user), this.#keys.inbox(user), this.#keys.devices(user), this.#keys.sessions(user)],
+      // prettier-ignore
+      [
+        user,
+        r.channel,
+        r.seq,
+        r.device,
+        this.#keys.bell(this.#keys.partitionOf(user), ''),
+        INBOX_ENTRIES,
+        INBOX_TTL_MS,
+      ],
+    );
+    return moved < 0 ? undefined : { moved: moved === 1, seq, unread };
+  }
+
+  /** All the blocks' targets must be partitions that one command may touch. */
+  async deliver(blocks: readonly Block[]): Promise<{ replies: BlockReply[]; rings: number; setAside: number }> {
+    const keys: string[] = [];
+    const args: (string | number)[] = [INBOX_ENTRIES, INBOX_TTL_MS, DORMANT_AFTER_MS, BELL_ENTRIES, blocks.length];
+    const indexOf = new Map<string, number>();
+    const own = (p: number): number => {
+      const key = this.#keys.cursor(p);
+      let at = indexOf.get(key);
+      if (at === undefined) {
+        at = keys.push(key);
+        keys.push(this.#keys.dead(p));
+        indexOf.set(key, at);
+      }
+      return at;
+    };
+    const userAt = (user: string): number => {
+      let at = indexOf.get(user);
+      if (at === undefined) {
+        at = keys.push(this.#keys.inbox(user));
+        keys.push(this.#keys.devices(user), this.#keys.conversations(user), this.#keys.sessions(user));
+        indexOf.set(user, at);
+      }
+      return at;
+    };
+    for (const b of blocks) {
+      const at = own(b.target);
+      args.push(b.source, at, at + 1, this.#keys.bell(b.target, ''), b.after, b.last, b.floor ? 1 : 0);
+      args.push(b.deliveries.length);
+      for (const d of b.deliveries) {
+        args.push(d.logId, d.via, d.fields.length);
+        for (const value of d.fields) args.push(value);
+        args.push(d.recipients.length);
+        for (const user of d.recipients) args.push(user, userAt(user));
+      }
+    }
+    const reply = await this.#run<[BlockReply['status'], string, string?][]>('deliver', keys, args);
+    const [, rings, setAside] = reply.pop() as unknown as ['rings', number, number];
+    const replies = reply.map(([status, cursor, error]) => ({ status, cursor, ...(error ? { error } : {}) }));
+    return { replies, rings, setAside };
+  }
+
+  async create(g: { channel: string; id: string; clientId: string; title: string; members: readonly string[] }) {
+    const creator = g.members[0] ?? '';
+    return this.#run<'created' | 'exists'>('create', this.#groupKeys(g.channel), [
+      g.channel,
+      creator,
+      g.id,
+      g.clientId,
+      g.title,
+      ...g.members,
+    ]);
+  }
+
+  rename(channel: string, actor: Actor, id: string, title: string): Promise<GroupReply> {
+    return this.#run('rename', this.#groupKeys(channel), [channel, actor.user, actor.service ? 1 : 0, id, title]);
+  }
+
+  putMember(channel: string, actor: Actor, ids: [string, string], user: string, role: string, most: number) {
+    const args = [channel, actor.user, actor.service ? 1 : 0, ...ids, user, role, most];
+    return this.#run<GroupReply>('put_member', this.#groupKeys(channel), args);
+  }
+
+  removeMember(channel: string, actor: Actor, ids: [string, string], user: string) {
+    const args = [channel, actor.user, actor.service ? 1 : 0, ...ids, user];
+    return this.#run<GroupReply>('remove_member', this.#groupKeys(channel), args);
+  }
+
+  /** Raises a role's position; returns how many entries could be trimmed from the log. */
+  advance(p: number, role: LogRole, to: string, tailMs: number, roles: readonly LogRole[]): Promise<number> {
+    return this.#run<number>('advance', [this.#keys.positions(p), this.#keys.log(p)], [role, to, tailMs, ...roles]);
+  }
+
+  /** A channel's entries backwards from a log id, newest first; `next` is where to go on. */
+  async walk(channel: string, from: string, lowestSeq: number, hops: number) {
+    const [next, ...entries] = await this.#run<[string, ...[string, string[]][]]>(
+      'walk',
+      [this.#keys.log(this.#keys.partitionOf(channel))],
+      [from, lowestSeq, hops],
+    );
+    return { next: next || null, entries: entries.map(([id, fields]) => ({ id, fields })) };
+  }
+
+  #groupKeys(channel: string): string[] {
+    const p = this.#keys.partitionOf(channel);
+    return [this.#keys.channel(channel), this.#keys.members(channel), this.#keys.log(p)];
+  }
+}
