@@ -25,7 +25,7 @@ describe('configuration', () => {
       logTailMs: 600_000,
     });
     expect(config.jwtSecret).toBeUndefined();
-    expect(config.limits).toMatchObject({ sendsPerS: 20, burst: 40, contentBytes: 8192, frameBytes: 16_384 });
+    expect(config.limits).toMatchObject({ sends_per_s: 20, burst: 40, content_bytes: 8192, frame_bytes: 16_384 });
   });
 
   test('everything that is wrong is named in one message', () => {

@@ -1,9 +1,9 @@
 /** Configuration comes from the environment, once, at start. Nothing else in Millrace reads `process.env`. */
 import { join } from 'node:path';
-import { fixedLimits, type Limits } from './limits.ts';
+import { DEFAULT_LIMITS, type Limits } from '../protocol/limits.ts';
 import { type Variable, variables } from './variables.ts';
 
-export type { Limits } from './limits.ts';
+export type { Limits } from '../protocol/limits.ts';
 export { type Variable, variableList, variables } from './variables.ts';
 
 export interface Config {
@@ -21,6 +21,11 @@ export interface Config {
   dataDir: string;
   /** How long the log keeps what every role is done with. */
   logTailMs: number;
+  /** Known devices per user. */
+  devicesPerUser: number;
+  /** What an undelivered inbox holds at most. */
+  inboxEntries: number;
+  /** Those of the protocol, told to clients. Some belong to features still to come and keep their defaults. */
   limits: Limits;
 }
 
@@ -67,16 +72,15 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     production: text(variables.environment) === 'production',
     dataDir,
     logTailMs: whole(variables.logTailS) * 1000,
+    devicesPerUser: whole(variables.devices),
+    inboxEntries: whole(variables.inboxEntries),
     limits: {
-      ...fixedLimits,
-      contentBytes: whole(variables.contentBytes),
-      metadataBytes: whole(variables.metadataBytes),
-      frameBytes: whole(variables.frameBytes),
-      bodyBytes: whole(variables.bodyBytes),
+      ...DEFAULT_LIMITS,
+      content_bytes: whole(variables.contentBytes),
+      metadata_bytes: whole(variables.metadataBytes),
+      frame_bytes: whole(variables.frameBytes),
       sessions: whole(variables.sessions),
-      devices: whole(variables.devices),
-      groupMembers: whole(variables.groupMembers),
-      inboxEntries: whole(variables.inboxEntries),
+      group_members: whole(variables.groupMembers),
     },
   };
   const secret = text(variables.jwtSecret);

@@ -126,7 +126,6 @@ export const variables = {
   contentBytes: integer('LIMIT_CONTENT', 8192, 'bytes', 1, 262_144, "The longest message content, in UTF-8's bytes."),
   metadataBytes: integer('LIMIT_METADATA', 2048, 'bytes', 2, 65_536, 'The largest metadata of a message, as JSON.'),
   frameBytes: integer('LIMIT_FRAME', 16_384, 'bytes', 1024, 1_048_576, 'The largest WebSocket frame of a client.'),
-  bodyBytes: integer('LIMIT_BODY', 1_048_576, 'bytes', 1024, 16_777_216, 'The largest HTTP request body.'),
   sessions: integer('LIMIT_SESSIONS', 8, 'sessions', 1, 64, 'How many sessions one user may have at once.'),
   devices: integer('LIMIT_DEVICES', 8, 'devices', 1, 64, 'How many devices of one user are remembered.'),
   groupMembers: integer('LIMIT_GROUP_MEMBERS', 500, 'members', 2, 500, 'The largest group.'),
