@@ -1,0 +1,187 @@
+/**
+ * One process of Millrace, whatever its roles: its connections are made once and shared, its roles start behind them,
+ * and everything ends in the opposite order. `apps/*` start alone through `startAlone`, the command line starts several
+ * through `runRoles`.
+ */
+import { randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
+import fastify from 'fastify';
+import { type Archive, openArchive } from '../archive/index.ts';
+import type { AppContext, RunningApp } from '../config/context.ts';
+import { type Config, ConfigError, loadConfig, withoutPassword } from '../config/index.ts';
+import { checkDeployment, StartupError } from '../redis/checks.ts';
+import { connect, type RedisStore } from '../redis/connect.ts';
+import { createLogger, type Logger } from '../telemetry/logger.ts';
+import { createMetrics } from '../telemetry/metrics.ts';
+import { type Readiness, registerProbes } from '../telemetry/probes.ts';
+import { listenError } from './port-owner.ts';
+
+/** In the order in which they start: who takes work in comes last, and stops first. */
+export const roles = ['archiver', 'fanout', 'gateway'] as const;
+export type Role = (typeof roles)[number];
+
+/** How a role starts; the gateway also says where it listens (`http://127.0.0.1:8080`). */
+export type StartApp = (context: AppContext) => Promise<RunningApp & { address?: string }>;
+
+export interface RunningProcess {
+  /** Where /healthz, and with the gateway everything else, answers. */
+  readonly address: string;
+  readonly incarnation: string;
+  readonly archive: Archive;
+  /** Never rejects; what could not be stopped cleanly is logged. */
+  stop(): Promise<void>;
+}
+
+export interface RunOptions {
+  config: Config;
+  /** The roles of this process and how each starts. */
+  apps: Partial<Record<Role, StartApp>>;
+  /** Called once the archive is open, before any role starts: a development start applies the schema here. */
+  beforeRoles?: (archive: Archive, logger: Logger) => Promise<void>;
+}
+
+export async function runRoles(options: RunOptions): Promise<RunningProcess> {
+  const { config, apps } = options;
+  const mine = roles.filter((role) => apps[role]);
+  const name = mine.length === 1 && mine[0] ? mine[0] : 'millrace';
+  const logger = createLogger({ name, level: config.logLevel });
+  const incarnation = `${hostname()
+    .replace(/[^A-Za-z0-9_.-]/g, '-')
+    .slice(0, 24)}-${process.pid}-${randomBytes(3).toString('hex')}`;
+
+  // What is open so far, newest last: stopped from the end, also when a later part fails to start.
+  const open: { what: string; stop: () => unknown }[] = [];
+  const stop = async (): Promise<void> => {
+    for (let part = open.pop(); part; part = open.pop()) {
+      try {
+        await part.stop();
+      } catch (error) {
+        logger.error({ err: error }, `${part.what} did not stop cleanly`);
+      }
+    }
+  };
+
+  try {
+    const metrics = createMetrics();
+    open.push({ what: 'metrics', stop: () => metrics.stop() });
+    const store = await connect(config.redisUrl, { logger, name: `millrace-${name}` });
+    open.push({ what: 'Redis', stop: () => store.close() });
+    await checkDeployment(store, { partitions: config.partitions, production: config.production, logger });
+    const archive = await openArchive(config.archiveUrl, { logger });
+    open.push({ what: 'archive', stop: () => archive.close() });
+    await options.beforeRoles?.(archive, logger);
+
+    const context: AppContext = { config, store, archive, logger, metrics, incarnation };
+    let address: string | undefined;
+    for (const role of mine) {
+      const app = await (apps[role] as StartApp)({ ...context, logger: logger.child({ role }) });
+      open.push({ what: role, stop: () => app.stop() });
+      address ??= app.address;
+    }
+    if (address === undefined) {
+      const probes = await serveProbes(context, mine);
+      open.push({ what: 'probes', stop: probes.stop });
+      address = probes.address;
+    }
+    logger.info(
+      { roles: mine, address, incarnation, redis: withoutPassword(config.redisUrl), archive: archive.kind },
+      'started',
+    );
+    return { address, incarnation, archive, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** The small server of a process that serves no clients. */
+async function serveProbes(context: AppContext, mine: readonly Role[]): Promise<{ address: string; stop(): unknown }> {
+  const { config, metrics, store, archive } = context;
+  const app = fastify({ loggerInstance: context.logger.child({}, { level: 'warn' }) });
+  registerProbes(app, {
+    registry: metrics.registry,
+    readiness: () => readinessOf(store, archive),
+    about: { roles: mine },
+  });
+  try {
+    const address = await app.listen({ port: config.port, host: config.host });
+    return { address, stop: () => app.close() };
+  } catch (error) {
+    throw await listenError(error, config.host, config.port);
+  }
+}
+
+/** Redis decides; the archive is told, and its absence alone makes nobody unready. */
+export async function readinessOf(store: RedisStore, archive: Archive): Promise<Readiness> {
+  const within = async (ms: number, work: Promise<unknown>): Promise<boolean> => {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<boolean>((resolve) => {
+      timer = setTimeout(() => resolve(false), ms);
+    });
+    const done = work.then(
+      () => true,
+      () => false,
+    );
+    return Promise.race([done, late]).finally(() => clearTimeout(timer));
+  };
+  const [redis, history] = await Promise.all([
+    within(1500, store.command.get('readiness')),
+    within(1500, archive.ready()),
+  ]);
+  return { ready: redis, parts: { redis: redis ? 'ok' : 'unreachable', archive: history ? 'ok' : 'unreachable' } };
+}
+
+/**
+ * An app's own main: configuration from the environment, one role, an end on SIGINT or SIGTERM. Exit codes: 0 stopped
+ * when asked to, 1 failed, 78 (EX_CONFIG) something for the operator to change first.
+ */
+export async function startAlone(role: Role, start: StartApp): Promise<void> {
+  try {
+    const running = await runRoles({ config: loadConfig(process.env), apps: { [role]: start } });
+    await stopOnSignal(() => running.stop());
+  } catch (error) {
+    process.stderr.write(`${explain(error)}\n`);
+    process.exit(exitCodeOf(error));
+  }
+}
+
+/** For errors that the operator can mend, their message; for all others the stack, because it is a bug or an outage. */
+export function explain(error: unknown): string {
+  if (error instanceof ConfigError || error instanceof StartupError) return error.message;
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+export const exitCodeOf = (error: unknown): number =>
+  error instanceof ConfigError || error instanceof StartupError ? 78 : 1;
+
+/** How long a graceful stop may take; Kubernetes kills after 30 s. */
+const stopTimeoutMs = 25_000;
+
+/**
+ * Resolves never: on SIGINT, SIGTERM, or when the process that started us is gone, runs `stop` and exits. npm and the
+ * terminal both deliver a Ctrl-C, so a second signal counts as impatience only after a second.
+ */
+export function stopOnSignal(stop: () => Promise<void>): Promise<never> {
+  let askedAt: number | undefined;
+  const ask = (): void => {
+    if (askedAt !== undefined) {
+      if (performance.now() - askedAt > 1000) process.exit(130);
+      return;
+    }
+    askedAt = performance.now();
+    setTimeout(() => {
+      process.stderr.write(`not stopped after ${stopTimeoutMs / 1000} s: giving up\n`);
+      process.exit(1);
+    }, stopTimeoutMs).unref();
+    void stop().finally(() => process.exit(0));
+  };
+  process.on('SIGINT', ask);
+  process.on('SIGTERM', ask);
+  process.on('SIGHUP', ask);
+  // ops/bootstrap.mjs keeps a channel open to us; when it is killed outright the channel closes.
+  if (process.channel) {
+    process.once('disconnect', ask);
+    process.channel.unref();
+  }
+  return new Promise(() => undefined);
+}
