@@ -1,0 +1,157 @@
+/**
+ * A real Cassandra on this machine without a container: for tests, and to try the archive that a cluster would have.
+ * One node on the loopback interface, on free ports, in a folder of its own; it ends with the process that started it.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { endWithUs, temporaryFolder } from '../reaper.ts';
+import { freePort } from '../redis/server.ts';
+import { cassandraJars, findJava, lastLines } from './jars.ts';
+import { cassandraYaml, DATACENTER, HOST, jvmArguments, logbackXml, type Ports } from './settings.ts';
+
+export interface CassandraOptions {
+  /** Data folder, kept afterwards with its ports, so that a restart is the same node. Without it: a temporary one. */
+  dir?: string;
+  /** Port for CQL; without it: the folder's last one, or a free one. */
+  port?: number;
+  /** 512 by default; resident memory is about 400 MB more. */
+  heapMb?: number;
+  keyspace?: string;
+  /** Told what takes long. By default a line on stderr. */
+  progress?: (line: string) => void;
+}
+
+export interface Cassandra {
+  /** `host:port` of the CQL server. */
+  readonly contactPoint: string;
+  /** For ARCHIVE_URL and openArchive. */
+  readonly url: string;
+  readonly pid: number;
+  readonly dir: string;
+  /** Stops the server and waits for its end: flushed when the folder is kept, at once when it is temporary. */
+  stop(): Promise<void>;
+  /** SIGKILL, SIGSTOP, SIGCONT: what the tests do to it. A temporary folder stays until `stop()`. */
+  kill(signal: NodeJS.Signals): void;
+}
+
+/** Usually 5 to 8 s; a machine that is busy with a test suite takes several times that. */
+const START_TIMEOUT_MS = 120_000;
+const STOP_TIMEOUT_MS = 20_000;
+
+export async function startCassandra(options: CassandraOptions = {}): Promise<Cassandra> {
+  const progress = options.progress ?? ((line) => process.stderr.write(`cassandra: ${line}\n`));
+  const [jars, java] = await Promise.all([cassandraJars(progress), findJava()]);
+  const dir = options.dir === undefined ? temporaryFolder('cassandra') : resolve(options.dir);
+  mkdirSync(dir, { recursive: true });
+  // A free port may be taken by someone else before the server binds it: then try others.
+  for (let attempt = 1; ; attempt++) {
+    const ports = await choosePorts(dir, options.port);
+    try {
+      return await launch(java, jars, dir, ports, options);
+    } catch (error) {
+      const taken = /Address already in use|is in use by another process/i.test(String(error));
+      if (!taken || options.port !== undefined || attempt >= 3) throw error;
+      rmSync(join(dir, 'ports.json'), { force: true });
+    }
+  }
+}
+
+async function launch(
+  java: string,
+  jars: string,
+  dir: string,
+  ports: Ports,
+  options: CassandraOptions,
+): Promise<Cassandra> {
+  const temporary = options.dir === undefined;
+  const logFile = join(dir, 'system.log');
+  const outFile = join(dir, 'output.log');
+  rmSync(logFile, { force: true });
+  writeFileSync(join(dir, 'cassandra.yaml'), cassandraYaml(dir, ports));
+  writeFileSync(join(dir, 'logback.xml'), logbackXml(logFile));
+  writeFileSync(join(dir, 'ports.json'), JSON.stringify(ports));
+
+  const out = openSync(outFile, 'w');
+  // Detached: a Ctrl-C in the terminal must not stop it before the processes that still write to it.
+  const child = spawn(java, jvmArguments(jars, dir, options.heapMb ?? 512), {
+    cwd: dir,
+    stdio: ['ignore', out, out],
+    detached: true,
+  });
+  closeSync(out);
+  const exited = exitOf(child);
+  child.unref();
+  endWithUs(child, temporary ? 'now' : 'gently');
+
+  const deadline = Date.now() + START_TIMEOUT_MS;
+  while (!(await answersCql(ports.native))) {
+    const early = await Promise.race([exited, sleep(100)]);
+    if (early !== undefined || Date.now() > deadline) {
+      child.kill('SIGKILL');
+      const why = early ?? `no answer on port ${ports.native} within ${START_TIMEOUT_MS / 1000} s`;
+      const log = lastLines([outFile, logFile].map(read).join('\n'));
+      if (temporary) rmSync(dir, { recursive: true, force: true });
+      throw new Error(`Cassandra did not start (${why}). The end of its log:\n${log}`);
+    }
+  }
+  const contactPoint = `${HOST}:${ports.native}`;
+  return {
+    contactPoint,
+    url: `cassandra://${contactPoint}/${options.keyspace ?? 'millrace'}?dc=${DATACENTER}`,
+    pid: child.pid!,
+    dir,
+    kill: (signal) => void child.kill(signal),
+    async stop() {
+      if (child.exitCode === null && child.signalCode === null) {
+        child.kill(temporary ? 'SIGKILL' : 'SIGTERM');
+        // One that was frozen has to wake up to end.
+        child.kill('SIGCONT');
+        const slow = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
+        await exited;
+        clearTimeout(slow);
+      }
+      if (temporary) rmSync(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+/** A restart in a kept folder comes back under its old ports: clients and the node's own records know it by them. */
+async function choosePorts(dir: string, native: number | undefined): Promise<Ports> {
+  const file = join(dir, 'ports.json');
+  if (existsSync(file)) {
+    const kept = JSON.parse(readFileSync(file, 'utf8')) as Ports;
+    return { ...kept, native: native ?? kept.native };
+  }
+  const [first, second, third] = await Promise.all([freePort(), freePort(), freePort()]);
+  return { native: native ?? first, storage: second, sslStorage: third };
+}
+
+function exitOf(child: ChildProcess): Promise<string> {
+  return new Promise((done) => {
+    child.once('error', (error) => done(error.message));
+    child.once('exit', (code, signal) => done(signal ?? `exit code ${code}`));
+  });
+}
+
+/** Whether a CQL server answers: an OPTIONS request (opcode 5 of protocol v4) gets SUPPORTED (opcode 6). */
+function answersCql(port: number): Promise<boolean> {
+  return new Promise((done) => {
+    const socket = connect(port, HOST);
+    const end = (answer: boolean) => {
+      socket.destroy();
+      done(answer);
+    };
+    socket.setTimeout(2_000, () => end(false));
+    socket.once('connect', () => socket.write(Uint8Array.of(0x04, 0, 0, 0, 0x05, 0, 0, 0, 0)));
+    socket.once('data', (data) => end(data[4] === 0x06));
+    socket.once('error', () => end(false));
+    socket.once('close', () => end(false));
+  });
+}
+
+function read(file: string): string {
+  return existsSync(file) ? readFileSync(file, 'utf8') : '';
+}
