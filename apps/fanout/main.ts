@@ -1,0 +1,115 @@
+/** Fan-out as a process: leases partitions, follows their logs, writes inboxes. */
+import type { AppContext, RunningApp } from '../../lib/config/context.ts';
+import { keyspace } from '../../lib/keyspace/index.ts';
+import { PartitionLeases } from '../../lib/partitions/leases.ts';
+import { LOG_ROLES, LOG_TAIL_MS } from '../../lib/partitions/roles.ts';
+import { LogFollower } from '../../lib/redis/follow.ts';
+import { msOf, ZERO } from '../../lib/redis/ids.ts';
+import { Verbs } from '../../lib/redis/verbs.ts';
+import { FanoutWorker } from './worker.ts';
+
+const ROLE = 'fanout';
+const CHECK_MS = 2000;
+const ADVANCE_MS = 1000;
+
+export async function startFanout(ctx: AppContext): Promise<RunningApp> {
+  const { store, metrics, config } = ctx;
+  const logger = ctx.logger.child({ role: ROLE });
+  const keys = keyspace(config.partitions);
+  const verbs = new Verbs(store.command, keys, (name, seconds) => metrics.redisSeconds.of(name).observe(seconds));
+  const worker = new FanoutWorker({ store, keys, verbs, metrics, logger });
+  const follower = new LogFollower({
+    store,
+    partitions: config.partitions,
+    logKey: keys.log,
+    logger,
+    count: 200,
+    pauseMs: 2,
+    handle: (batches) => worker.handle(batches),
+    onRound: () => leases.completedRound(),
+    onRetry: () => metrics.retries.of('read_log').inc(),
+  });
+  const held = new Set<number>();
+  const leases = new PartitionLeases({
+    store,
+    partitions: config.partitions,
+    role: ROLE,
+    worker: ctx.incarnation,
+    logger,
+    onGained: (p) => {
+      held.add(p);
+      metrics.leases.of(ROLE, String(p)).set(1);
+      void take(p);
+    },
+    onLost: async (p) => {
+      held.delete(p);
+      metrics.leases.of(ROLE, String(p)).set(0);
+      await follower.remove(p);
+      worker.lose(p);
+    },
+  });
+
+  async function take(p: number): Promise<void> {
+    while (held.has(p)) {
+      try {
+        const from = await worker.gain(p);
+        if (held.has(p)) follower.add(p, from);
+        return;
+      } catch (error) {
+        logger.warn({ err: error, partition: p }, 'reading the cursors failed, trying again');
+        await new Promise((resolve) => setTimeout(resolve, 200 + Math.random() * 300));
+      }
+    }
+  }
+
+  const advanced = new Map<number, string>();
+  async function advance(): Promise<void> {
+    await Promise.all(
+      [...held].map(async (p) => {
+        const position = worker.position(p);
+        if (!position || position === ZERO) return;
+        const [last] = await store.command.xrevrange(keys.log(p), '+', '-', 'COUNT', 1);
+        const behind = last !== undefined && msOf(last[0]) > msOf(position);
+        metrics.logLagSeconds.of(ROLE, String(p)).set(behind ? Math.max(0, (Date.now() - msOf(position)) / 1000) : 0);
+        metrics.logLagEntries.of(ROLE, String(p)).set(worker.queued.get(p) ?? 0);
+        if (advanced.get(p) === position) return;
+        await verbs.advance(p, ROLE, position, LOG_TAIL_MS, LOG_ROLES);
+        advanced.set(p, position);
+      }),
+    );
+  }
+
+  const repeat = (name: string, everyMs: number, work: () => Promise<void>): (() => void) => {
+    let timer: NodeJS.Timeout;
+    let stopped = false;
+    const again = () => {
+      timer = setTimeout(async () => {
+        await work().catch((error: unknown) => logger.warn({ err: error }, `${name} failed, trying again`));
+        if (!stopped) again();
+      }, everyMs);
+    };
+    again();
+    return () => {
+      stopped = true;
+      clearTimeout(timer);
+    };
+  };
+  const timers = [
+    repeat('checking the cursors', CHECK_MS, () => worker.check()),
+    repeat('advancing', ADVANCE_MS, advance),
+  ];
+
+  await leases.start();
+  return {
+    async stop() {
+      for (const stop of timers) stop();
+      await worker.settle(2000);
+      await advance().catch((error: unknown) =>
+        logger.warn({ err: error }, 'the last advance failed; the next worker repeats it'),
+      );
+      await leases.stop();
+      await follower.stop();
+      worker.stop();
+    },
+  };
+}

@@ -1,0 +1,182 @@
+/**
+ * Follows the logs of the partitions that a worker holds: one loop per lane, and a lane spans all the partitions that one
+ * command may read (all of them on a standalone server, one in a cluster).
+ *
+ * A wake costs Redis and Node more than an entry does (design §5): so a lane blocks when quiet, reads again at once when a
+ * read came back full, and otherwise pauses while busy. It never pauses after a lone entry that came after a silence.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from '../telemetry/logger.ts';
+import type { BlockingConnection, StreamEntry } from './blocking.ts';
+import type { RedisStore } from './connect.ts';
+
+export interface LogBatch {
+  partition: number;
+  entries: StreamEntry[];
+}
+
+export interface FollowOptions {
+  store: RedisStore;
+  partitions: number;
+  logKey(partition: number): string;
+  logger: Logger;
+  /** Most entries per partition and read. */
+  count: number;
+  /** Pause after a busy round. Design §5: 2 ms for fan-out; the archiver waits longer for fuller batches. */
+  pauseMs: number;
+  /** Must settle; a rejection repeats the same batches after a back-off. */
+  handle(batches: LogBatch[]): Promise<void>;
+  /** After each completed round, also an empty one. */
+  onRound(): void;
+  onRetry(): void;
+}
+
+const BLOCK_MS = 500;
+
+export class LogFollower {
+  readonly #o: FollowOptions;
+  readonly #lanes = new Map<string, Lane>();
+
+  constructor(options: FollowOptions) {
+    this.#o = options;
+  }
+
+  /** Starts to follow a partition's log after an id. */
+  add(partition: number, after: string): void {
+    const name = this.#laneOf(partition);
+    let lane = this.#lanes.get(name);
+    if (!lane) {
+      lane = new Lane(this.#o, partition);
+      this.#lanes.set(name, lane);
+    }
+    lane.positions.set(partition, after);
+    lane.start();
+  }
+
+  /** Resolves when nothing of the partition is being handled any more. */
+  async remove(partition: number): Promise<void> {
+    const lane = this.#lanes.get(this.#laneOf(partition));
+    if (!lane) return;
+    lane.positions.delete(partition);
+    await lane.round;
+    if (lane.positions.size === 0) {
+      this.#lanes.delete(this.#laneOf(partition));
+      await lane.stop();
+    }
+  }
+
+  /** The id up to which the partition's entries have been read and handled. */
+  position(partition: number): string | undefined {
+    return this.#lanes.get(this.#laneOf(partition))?.positions.get(partition);
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([...this.#lanes.values()].map((lane) => lane.stop()));
+    this.#lanes.clear();
+  }
+
+  #laneOf(partition: number): string {
+    return this.#o.store.kind === 'cluster' ? `partition ${partition}` : 'all';
+  }
+}
+
+class Lane {
+  readonly positions = new Map<number, string>();
+  round: Promise<void> = Promise.resolve();
+  readonly #o: FollowOptions;
+  readonly #home: number;
+  #loop: Promise<void> | undefined;
+  #stopping = false;
+  #connection: BlockingConnection | undefined;
+
+  constructor(options: FollowOptions, home: number) {
+    this.#o = options;
+    this.#home = home;
+  }
+
+  start(): void {
+    this.#loop ??= this.#run();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    this.#connection?.close();
+    await this.#loop;
+  }
+
+  async #run(): Promise<void> {
+    let failures = 0;
+    let busyUntil = 0;
+    while (!this.#stopping) {
+      try {
+        this.#connection ??= await this.#o.store.blocking(this.#home, this.#o.partitions);
+        const streams = [...this.positions].map(([p, after]) => ({ key: this.#o.logKey(p), after }));
+        if (streams.length === 0) {
+          await sleep(20);
+          continue;
+        }
+        const partitionByKey = new Map([...this.positions.keys()].map((p) => [this.#o.logKey(p), p]));
+        const batches = await this.#connection.xread(streams, { count: this.#o.count, blockMs: BLOCK_MS });
+        failures = 0;
+        const held: LogBatch[] = [];
+        let total = 0;
+        let full = false;
+        for (const { key, entries } of batches) {
+          const partition = partitionByKey.get(key);
+          if (partition === undefined || !this.positions.has(partition)) continue;
+          held.push({ partition, entries });
+          total += entries.length;
+          full ||= entries.length >= this.#o.count;
+        }
+        if (held.length > 0) {
+          this.round = this.#handle(held);
+          await this.round;
+        }
+        this.#o.onRound();
+        const now = performance.now();
+        const busy = total > 1 || now < busyUntil;
+        if (total > 0) busyUntil = now + 20;
+        if (total > 0 && busy && !full && this.#o.pauseMs > 0) await sleep(this.#o.pauseMs);
+      } catch (error) {
+        if (this.#stopping) return;
+        this.#o.onRetry();
+        this.#o.logger.warn(
+          { err: error, partitions: [...this.positions.keys()] },
+          'reading the log failed, trying again',
+        );
+        if (failures > 3) {
+          // The slot may have moved: ask for the owner again.
+          this.#connection?.close();
+          this.#connection = undefined;
+        }
+        await backOff(failures++);
+      }
+    }
+  }
+
+  /** Repeats until handled: an entry that was read is never skipped. */
+  async #handle(batches: LogBatch[]): Promise<void> {
+    for (let failures = 0; !this.#stopping; failures++) {
+      try {
+        await this.#o.handle(batches.filter((b) => this.positions.has(b.partition)));
+        for (const { partition, entries } of batches) {
+          const last = entries.at(-1);
+          if (last && this.positions.has(partition)) this.positions.set(partition, last.id);
+        }
+        return;
+      } catch (error) {
+        this.#o.onRetry();
+        this.#o.logger.warn(
+          { err: error, partitions: batches.map((b) => b.partition) },
+          'handling the log failed, trying again',
+        );
+        await backOff(failures);
+      }
+    }
+  }
+}
+
+/** Full jitter, 20 ms to 1 s. */
+export function backOff(failures: number): Promise<void> {
+  return sleep(20 + Math.random() * Math.min(1000, 50 * 2 ** failures));
+}
