@@ -56,6 +56,8 @@ export const PostMessage = Shape(
 );
 export const PatchMessage = Shape({ client_id: ClientId, content: Content });
 export const DeleteMessage = Shape({ client_id: ClientId });
+/** A deletion's client_id may come here instead of in a body, which many clients cannot send with DELETE. */
+export const DeleteMessageQuery = Shape({ client_id: Optional(ClientId) });
 export const Accepted = Shape(acceptedFields);
 
 export const HistoryQuery = Shape(
@@ -192,6 +194,7 @@ export const ErrorAnswer = Shape({
 export type PostMessage = Type.Static<typeof PostMessage>;
 export type PatchMessage = Type.Static<typeof PatchMessage>;
 export type DeleteMessage = Type.Static<typeof DeleteMessage>;
+export type DeleteMessageQuery = Type.Static<typeof DeleteMessageQuery>;
 export type Accepted = Type.Static<typeof Accepted>;
 export type HistoryQuery = Type.Static<typeof HistoryQuery>;
 export type HistoryEntry = Type.Static<typeof HistoryEntry>;
