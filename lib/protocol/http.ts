@@ -176,15 +176,13 @@ export const Erasure = Shape({ state: Enum(['none', 'running', 'done']), since: 
 export const ExportLine = Type.Unsafe<Record<string, unknown>>({ type: 'object', additionalProperties: true });
 
 // Health, errors.
-export const Health = Shape({ status: Literal('ok') });
-export const PartState = Shape({ state: Enum(['ok', 'degraded', 'down']), detail: Optional(Text()) });
+export const Health = Shape({ status: Literal('ok'), service: Literal('millrace'), pid: Integer() });
 export const Readiness = Shape({
-  ready: Flag(),
-  draining: Flag(),
-  parts: Type.Unsafe<Record<string, Type.Static<typeof PartState>>>({
+  status: Enum(['ready', 'not ready']),
+  parts: Type.Unsafe<Record<string, string>>({
     type: 'object',
-    additionalProperties: PartState,
-    description: 'redis, archive …; the archive alone does not make a process unready.',
+    additionalProperties: { type: 'string' },
+    description: 'redis, archive …, each with its state in a word or two; the archive alone makes nobody unready.',
   }),
 });
 export const ErrorAnswer = Shape({
@@ -218,6 +216,5 @@ export type Devices = Type.Static<typeof Devices>;
 export type Blocks = Type.Static<typeof Blocks>;
 export type Erasure = Type.Static<typeof Erasure>;
 export type Health = Type.Static<typeof Health>;
-export type PartState = Type.Static<typeof PartState>;
 export type Readiness = Type.Static<typeof Readiness>;
 export type ErrorAnswer = Type.Static<typeof ErrorAnswer>;
