@@ -43,7 +43,7 @@ for (const reason of ['SIGINT', 'SIGTERM', 'disconnect']) {
   });
 }
 
-await ensureRedis();
+ensureRedis(console.log);
 count(await step('type check', 'tsc', ['--noEmit']));
 count(await step('lint and format', 'biome', ['check', '--error-on-warnings', '.']));
 

@@ -5,16 +5,17 @@
  */
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
-import fastify from 'fastify';
-import { type Archive, openArchive } from '../archive/index.ts';
+import fastify, { type FastifyBaseLogger } from 'fastify';
+import { type Archive, ArchiveError, openArchive } from '../archive/index.ts';
 import type { AppContext, RunningApp } from '../config/context.ts';
 import { type Config, ConfigError, loadConfig, withoutPassword } from '../config/index.ts';
 import { checkDeployment, StartupError } from '../redis/checks.ts';
-import { connect, type RedisStore } from '../redis/connect.ts';
+import { connect } from '../redis/connect.ts';
 import { createLogger, type Logger } from '../telemetry/logger.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
-import { type Readiness, registerProbes } from '../telemetry/probes.ts';
+import { registerProbes } from '../telemetry/probes.ts';
 import { listenError } from './port-owner.ts';
+import { readinessOf } from './readiness.ts';
 
 /** In the order in which they start: who takes work in comes last, and stops first. */
 export const roles = ['archiver', 'fanout', 'gateway'] as const;
@@ -74,7 +75,7 @@ export async function runRoles(options: RunOptions): Promise<RunningProcess> {
     const context: AppContext = { config, store, archive, logger, metrics, incarnation };
     let address: string | undefined;
     for (const role of mine) {
-      const app = await (apps[role] as StartApp)({ ...context, logger: logger.child({ role }) });
+      const app = await (apps[role] as StartApp)(context);
       open.push({ what: role, stop: () => app.stop() });
       address ??= app.address;
     }
@@ -97,7 +98,8 @@ export async function runRoles(options: RunOptions): Promise<RunningProcess> {
 /** The small server of a process that serves no clients. */
 async function serveProbes(context: AppContext, mine: readonly Role[]): Promise<{ address: string; stop(): unknown }> {
   const { config, metrics, store, archive } = context;
-  const app = fastify({ loggerInstance: context.logger.child({}, { level: 'warn' }) });
+  const loggerInstance: FastifyBaseLogger = context.logger.child({}, { level: 'warn' });
+  const app = fastify({ loggerInstance });
   registerProbes(app, {
     registry: metrics.registry,
     readiness: () => readinessOf(store, archive),
@@ -109,26 +111,6 @@ async function serveProbes(context: AppContext, mine: readonly Role[]): Promise<
   } catch (error) {
     throw await listenError(error, config.host, config.port);
   }
-}
-
-/** Redis decides; the archive is told, and its absence alone makes nobody unready. */
-export async function readinessOf(store: RedisStore, archive: Archive): Promise<Readiness> {
-  const within = async (ms: number, work: Promise<unknown>): Promise<boolean> => {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<boolean>((resolve) => {
-      timer = setTimeout(() => resolve(false), ms);
-    });
-    const done = work.then(
-      () => true,
-      () => false,
-    );
-    return Promise.race([done, late]).finally(() => clearTimeout(timer));
-  };
-  const [redis, history] = await Promise.all([
-    within(1500, store.command.get('readiness')),
-    within(1500, archive.ready()),
-  ]);
-  return { ready: redis, parts: { redis: redis ? 'ok' : 'unreachable', archive: history ? 'ok' : 'unreachable' } };
 }
 
 /**
@@ -147,12 +129,15 @@ export async function startAlone(role: Role, start: StartApp): Promise<void> {
 
 /** For errors that the operator can mend, their message; for all others the stack, because it is a bug or an outage. */
 export function explain(error: unknown): string {
-  if (error instanceof ConfigError || error instanceof StartupError) return error.message;
+  if (isForTheOperator(error)) return error.message;
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 
-export const exitCodeOf = (error: unknown): number =>
-  error instanceof ConfigError || error instanceof StartupError ? 78 : 1;
+/** Errors that say themselves what to change. */
+const isForTheOperator = (error: unknown): error is Error =>
+  error instanceof ConfigError || error instanceof StartupError || error instanceof ArchiveError;
+
+export const exitCodeOf = (error: unknown): number => (isForTheOperator(error) ? 78 : 1);
 
 /** How long a graceful stop may take; Kubernetes kills after 30 s. */
 const stopTimeoutMs = 25_000;

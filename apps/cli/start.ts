@@ -1,0 +1,174 @@
+/**
+ * `millrace start`: the roles in one process. On a developer's machine it brings along what is not there: a Redis, an
+ * archive in a file, a secret. In production it is given them.
+ */
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join, resolve } from 'node:path';
+import { type Command, InvalidArgumentError } from 'commander';
+import { type Config, ConfigError, loadConfig, withoutPassword } from '../../lib/config/index.ts';
+import { listenError } from '../../lib/process/port-owner.ts';
+import { type Role, roles, runRoles, type StartApp, stopOnSignal } from '../../lib/process/run.ts';
+import { ensureRedis } from '../../ops/redis/install.ts';
+import { type RedisServer, startRedis } from '../../ops/redis/server.ts';
+import { noteFile, type RunningNote, runningNote, secretFile } from './credentials.ts';
+
+interface StartOptions {
+  roles: Role[];
+  port?: string;
+  host?: string;
+  archive?: string;
+  redis?: string;
+}
+
+/** Only what is asked for is loaded. */
+const apps: Record<Role, () => Promise<StartApp>> = {
+  gateway: async () => (await import('../gateway/main.ts')).startGateway,
+  fanout: async () => (await import('../fanout/main.ts')).startFanout,
+  archiver: async () => (await import('../archiver/main.ts')).startArchiver,
+};
+
+export function registerStart(program: Command): void {
+  program
+    .command('start')
+    .description('Run Millrace: all roles in one process unless told otherwise.')
+    .option('--roles <list>', `of ${roles.join(', ')}, separated by commas`, parseRoles, [...roles])
+    .option('--port <n>', 'where to listen (PORT; 8080)')
+    .option('--host <address>', 'the address to listen on (HOST; loopback)')
+    .option('--archive <url>', 'sqlite:<file> or cassandra://host:port,…/<keyspace>?dc=<name> (ARCHIVE_URL)')
+    .option('--redis <url>', 'the Redis to use (REDIS_URL); without one, Millrace starts its own')
+    .action(start);
+}
+
+function parseRoles(list: string): Role[] {
+  const asked = list.split(',').map((word) => word.trim());
+  const unknown = asked.find((word) => !roles.includes(word as Role));
+  if (unknown !== undefined) throw new InvalidArgumentError(`there is no role '${unknown}': ${roles.join(', ')}.`);
+  return [...new Set(asked as Role[])];
+}
+
+async function start(options: StartOptions): Promise<void> {
+  const env: NodeJS.ProcessEnv = { ...process.env };
+  if (options.port !== undefined) env.PORT = options.port;
+  if (options.host !== undefined) env.HOST = options.host;
+  if (options.archive !== undefined) env.ARCHIVE_URL = options.archive;
+  if (options.redis !== undefined) env.REDIS_URL = options.redis;
+  const production = env.NODE_ENV === 'production';
+  if (production && !env.REDIS_URL) throw new ConfigError('REDIS_URL is missing, and NODE_ENV is production: set it');
+  const said: string[] = [];
+  if (!production && !env.JWT_SECRET) {
+    const { secret, text } = ownSecret(env.MILLRACE_DATA || '.millrace');
+    env.JWT_SECRET = secret;
+    said.push(text);
+  }
+  // Everything wrong with the configuration is told before anything is started.
+  const config = loadConfig(env);
+  const chosen = Object.fromEntries(await Promise.all(options.roles.map(async (role) => [role, await apps[role]()])));
+  await refuseUsedPort(config);
+
+  let redis: RedisServer | undefined;
+  if (!env.REDIS_URL) {
+    const own = await ownRedis(config.dataDir);
+    redis = own.server;
+    config.redisUrl = own.url;
+    said.push(own.text);
+  }
+  try {
+    const running = await runRoles({
+      config,
+      apps: chosen,
+      beforeRoles: async (archive, logger) => {
+        if (production) return;
+        const applied = await archive.applySchema();
+        if (applied.length > 0) logger.info({ applied }, 'archive schema applied');
+      },
+    });
+    const forget = note(config, running.address);
+    said.push(`Archive: ${withoutPassword(config.archiveUrl)}`);
+    if (!production) process.stdout.write(greeting(running.address, options.roles, said));
+    await stopOnSignal(async () => {
+      await running.stop();
+      forget();
+      await redis?.stop();
+    });
+  } catch (error) {
+    await redis?.stop();
+    throw error;
+  }
+}
+
+/** Made once per data folder, readable by its owner alone. */
+function ownSecret(dataDir: string): { secret: string; text: string } {
+  const file = secretFile(dataDir);
+  mkdirSync(dataDir, { recursive: true });
+  try {
+    const secret = randomBytes(48).toString('base64url');
+    // Exclusive: of two starts at once, one writes and the other reads.
+    writeFileSync(file, `${secret}\n`, { mode: 0o600, flag: 'wx' });
+    return { secret, text: `JWT secret: made one, kept in ${file} (set JWT_SECRET to use your own)` };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    return { secret: readFileSync(file, 'utf8').trim(), text: `JWT secret: the one in ${file}` };
+  }
+}
+
+/** The Redis of a start that runs from the same folder, or one of our own on that folder's data. */
+async function ownRedis(dataDir: string): Promise<{ url: string; server?: RedisServer; text: string }> {
+  const other = runningNote(dataDir);
+  if (other) {
+    const text = `Redis: ${withoutPassword(other.redisUrl)}, shared with process ${other.pid} (it ends with that one)`;
+    return { url: other.redisUrl, text };
+  }
+  const dir = join(dataDir, 'redis');
+  let server: RedisServer;
+  try {
+    ensureRedis((line) => process.stderr.write(`${line}\n`));
+    server = await startRedis({ dir });
+  } catch (error) {
+    // Its messages say what to do.
+    throw new ConfigError(error instanceof Error ? error.message : String(error), { cause: error });
+  }
+  return { url: server.url, server, text: `Redis: started one, redis-cli -p ${server.port} (data in ${dir})` };
+}
+
+/** Before anything is started: a port that is taken would only be noticed at the very end. */
+async function refuseUsedPort({ host, port }: Config): Promise<void> {
+  const server = createServer();
+  const failure = await new Promise<unknown>((done) => {
+    server.once('error', done);
+    server.listen({ host, port }, () => server.close(done));
+  });
+  if (failure) throw await listenError(failure, host, port);
+}
+
+/** Leaves word of where this start is for the other commands; returns how to take it back. */
+function note(config: Config, url: string): () => void {
+  if (runningNote(config.dataDir)) return () => undefined;
+  const file = noteFile(config.dataDir);
+  mkdirSync(config.dataDir, { recursive: true });
+  const content: RunningNote = {
+    pid: process.pid,
+    url,
+    redisUrl: config.redisUrl,
+    archiveUrl: config.archiveUrl.startsWith('sqlite:')
+      ? `sqlite:${resolve(config.archiveUrl.slice('sqlite:'.length))}`
+      : config.archiveUrl,
+  };
+  writeFileSync(file, `${JSON.stringify(content)}\n`, { mode: 0o600 });
+  return () => rmSync(file, { force: true });
+}
+
+function greeting(address: string, started: readonly Role[], said: readonly string[]): string {
+  const lines = [`Millrace is up: ${address} (${started.join(', ')})`, ...said.map((line) => `  ${line}`), ''];
+  if (started.includes('gateway')) {
+    lines.push(
+      'Try it, in two more terminals:',
+      '  npm run millrace -- chat --as alice --with bob',
+      '  npm run millrace -- chat --as bob --with alice',
+      '',
+    );
+  }
+  lines.push('Look inside: npm run millrace -- inspect lag', 'Stop: Ctrl-C', '');
+  return `\n${lines.join('\n')}\n`;
+}

@@ -1,0 +1,44 @@
+/** How the operator's commands show what they found: as tables, or the same as JSON. */
+import Table from 'cli-table3';
+
+export interface Section {
+  title: string;
+  /** The line that shows the same without us. */
+  redisCli: string;
+  /** All rows have the first one's columns. */
+  rows: Record<string, string | number | boolean | null>[];
+}
+
+export function show(sections: readonly Section[], json: boolean): void {
+  if (json) {
+    console.log(
+      JSON.stringify(
+        sections.map(({ title, redisCli, rows }) => ({ title, redis_cli: redisCli, rows })),
+        null,
+        2,
+      ),
+    );
+    return;
+  }
+  for (const { title, redisCli, rows } of sections) {
+    console.log(`\n${title}`);
+    const [first] = rows;
+    if (first) {
+      const table = new Table({ head: Object.keys(first), style: { head: ['bold'], border: ['gray'], compact: true } });
+      for (const row of rows) table.push(Object.values(row).map((value) => (value === null ? '–' : String(value))));
+      console.log(table.toString());
+    } else {
+      console.log('  nothing');
+    }
+    console.log(`  $ ${redisCli}`);
+  }
+}
+
+/** `3 s ago`, for times in milliseconds. */
+export function ago(ms: number, nowMs = Date.now()): string {
+  const s = Math.max(0, Math.round((nowMs - ms) / 1000));
+  if (s < 120) return `${s} s ago`;
+  if (s < 7200) return `${Math.round(s / 60)} min ago`;
+  if (s < 172_800) return `${Math.round(s / 3600)} h ago`;
+  return `${Math.round(s / 86_400)} days ago`;
+}
