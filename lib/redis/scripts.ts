@@ -19,10 +19,12 @@ export type ScriptName =
   | 'create'
   | 'deliver'
   | 'detach'
+  | 'lease_join'
   | 'lease_release'
   | 'lease_renew'
   | 'put_member'
   | 'read'
+  | 'reassert'
   | 'remove_member'
   | 'rename'
   | 'walk';
