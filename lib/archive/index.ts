@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import { type Archive, ArchiveError } from './archive.ts';
+import { CassandraArchive } from './cassandra/cassandra.ts';
 import { EmbeddedArchive } from './embedded/embedded.ts';
 
 export { type Archive, ArchiveError, type ArchiveErrorCode, type ArchiveRow, type PageQuery } from './archive.ts';
@@ -19,6 +20,9 @@ export async function openArchive(url: string, options: { logger: Logger }): Pro
     const archive = new EmbeddedArchive(file, options);
     await archive.open();
     return archive;
+  }
+  if (url.startsWith('cassandra:')) {
+    return new CassandraArchive(url, options);
   }
   throw new ArchiveError('bad_url', `ARCHIVE_URL is not understood: expected ${FORMS}.`);
 }

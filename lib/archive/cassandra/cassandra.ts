@@ -1,0 +1,216 @@
+import type { Client } from 'cassandra-driver';
+import { LRUCache } from 'lru-cache';
+import type { Logger } from 'pino';
+import { type Archive, ArchiveError, type ArchiveRow, type PageQuery } from '../archive.ts';
+import { BUCKET_SIZE, bucketOf, consequencesOf } from '../rows.ts';
+import { createClient } from './driver.ts';
+import { archiveError } from './errors.ts';
+import { appliedMigrations, applySchema, MIGRATIONS } from './schema.ts';
+import { type Batch, fromRow, indexBatches, messageBatches, type Queries, queriesFor } from './statements.ts';
+import { type CassandraAddress, parseCassandraUrl } from './url.ts';
+
+/**
+ * The archive in Cassandra (or another store that speaks CQL). See `driver.ts` for consistency, retries and routing,
+ * `schema.ts` for the tables.
+ *
+ * Nothing is connected until it is needed, and after Cassandra was away the driver finds it again: opening never
+ * fails, calls do, with `unavailable`, and may be repeated.
+ *
+ * A write sends `messages` first and only then what points at them (`last_seq`, indexes): a reader that follows
+ * `last_seq` finds the rows; a crash in between is repaired by the archiver, whose position has not moved.
+ */
+const WRITES_IN_FLIGHT = 128;
+/** Buckets that one page asks for at once when it crosses a hole; grows from 1. */
+const BUCKETS_AT_ONCE = 16;
+/** A bound this far away is probably "no bound": then the channel's head is worth a read. */
+const FAR_BUCKETS = 4;
+const KNOWN_BUCKETS = 50_000;
+
+export class CassandraArchive implements Archive {
+  readonly kind = 'cassandra';
+  readonly #address: CassandraAddress;
+  readonly #logger: Logger;
+  readonly #client: Client;
+  readonly #centres: ReadonlySet<string>;
+  readonly #queries: Queries;
+  /**
+   * Sender buckets that this process has already written: one write per bucket instead of one per message. Rows of
+   * `buckets_by_sender` only say where to look and are never deleted, so a cached one stays true.
+   */
+  readonly #knownBuckets = new LRUCache<string, true>({ max: KNOWN_BUCKETS });
+  #closed = false;
+
+  constructor(url: string, options: { logger: Logger }) {
+    this.#address = parseCassandraUrl(url);
+    this.#logger = options.logger;
+    this.#queries = queriesFor(this.#address.keyspace);
+    const { client, centres } = createClient(this.#address);
+    this.#client = client;
+    this.#centres = centres;
+    this.#client.on('hostUp', (host: { address: string }) => this.#logger.info({ host: host.address }, 'archive up'));
+    this.#client.on('hostDown', (host: { address: string }) =>
+      this.#logger.warn({ host: host.address }, 'archive down'),
+    );
+  }
+
+  async ready(): Promise<void> {
+    await this.#run('read the schema', async () => {
+      await this.#client.connect();
+      const done = new Set(await appliedMigrations(this.#client, this.#address.keyspace));
+      const missing = MIGRATIONS.filter(({ name }) => !done.has(name));
+      if (missing.length > 0) {
+        throw new ArchiveError(
+          'schema',
+          `The keyspace ${this.#address.keyspace} lacks ${missing.map(({ name }) => name).join(', ')}: run \`millrace schema\`.`,
+        );
+      }
+    });
+  }
+
+  async applySchema(): Promise<string[]> {
+    const names = await this.#run('apply the schema', async () => {
+      await this.#client.connect();
+      return applySchema(this.#client, this.#address);
+    });
+    if (names.length > 0) {
+      this.#logger.info({ keyspace: this.#address.keyspace, migrations: names }, 'archive schema applied');
+    }
+    return names;
+  }
+
+  async write(rows: readonly ArchiveRow[]): Promise<void> {
+    if (rows.length === 0) {
+      return;
+    }
+    const consequences = consequencesOf(rows);
+    await this.#run(`write ${rows.length} rows`, async () => {
+      await this.#sendAll(messageBatches(this.#queries, rows));
+      const buckets = [...consequences.senderBuckets].filter(([key]) => !this.#knownBuckets.has(key));
+      await this.#sendAll([
+        ...indexBatches(this.#queries, consequences),
+        ...buckets.map(([, { sender, channel, bucket, at }]) => [
+          { query: this.#queries.putSenderBucket, params: [sender, channel, bucket, at] },
+        ]),
+      ]);
+      for (const [key] of buckets) {
+        this.#knownBuckets.set(key, true);
+      }
+    });
+  }
+
+  async page(channel: string, query: PageQuery): Promise<ArchiveRow[]> {
+    return this.#run(`read a page of ${channel}`, async () => {
+      const after = query.after ?? 0;
+      let top = query.before === undefined ? Number.POSITIVE_INFINITY : query.before - 1;
+      if (top - after > FAR_BUCKETS * BUCKET_SIZE) {
+        // Without a near bound, the head says where the buckets end.
+        top = Math.min(top, await this.#lastSeq(channel));
+      }
+      const [lowest, highest] = [bucketOf(after + 1), bucketOf(top)];
+      const newest = query.order === 'newest';
+      const rows: ArchiveRow[] = [];
+      let width = 1;
+      for (
+        let done = 0;
+        done <= highest - lowest && rows.length < query.limit;
+        width = Math.min(width * 2, BUCKETS_AT_ONCE)
+      ) {
+        const count = Math.min(width, highest - lowest - done + 1);
+        const buckets = Array.from({ length: count }, (_, i) => (newest ? highest - done - i : lowest + done + i));
+        const bounds = { after, before: top + 1, limit: query.limit - rows.length, newest };
+        for (const part of await Promise.all(buckets.map((bucket) => this.#bucket(channel, bucket, bounds)))) {
+          rows.push(...part.slice(0, query.limit - rows.length));
+        }
+        done += count;
+      }
+      return rows;
+    });
+  }
+
+  async lastSeq(channel: string): Promise<number> {
+    return this.#run(`read the head of ${channel}`, () => this.#lastSeq(channel));
+  }
+
+  async channelsOf(user: string): Promise<string[]> {
+    return this.#run(`read the channels of ${user}`, async () => {
+      const channels: string[] = [];
+      const options = { prepare: true, executionProfile: 'read', autoPage: true };
+      for await (const row of await this.#client.execute(this.#queries.channelsOf, [user], options)) {
+        if (row.get('active') === true) {
+          channels.push(String(row.get('channel_id')));
+        }
+      }
+      return channels;
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#client.shutdown();
+  }
+
+  async #lastSeq(channel: string): Promise<number> {
+    const result = await this.#read(this.#queries.lastSeq, [channel], 1);
+    return Number(result.rows[0]?.get('last_seq') ?? 0);
+  }
+
+  async #bucket(
+    channel: string,
+    bucket: number,
+    { after, before, limit, newest }: { after: number; before: number; limit: number; newest: boolean },
+  ): Promise<ArchiveRow[]> {
+    const query = newest ? this.#queries.pageNewest : this.#queries.pageOldest;
+    const result = await this.#read(query, [channel, bucket, after, before, limit], limit);
+    return result.rows.map((row) => fromRow(channel, row));
+  }
+
+  #read(query: string, params: unknown[], limit: number) {
+    return this.#client.execute(query, params, { prepare: true, executionProfile: 'read', fetchSize: limit });
+  }
+
+  /** All the batches, a bounded number at once. After the first failure no more are started; it rejects when none is left. */
+  async #sendAll(batches: readonly Batch[]): Promise<void> {
+    let next = 0;
+    let failure: { error: unknown } | undefined;
+    const lane = async (): Promise<void> => {
+      while (next < batches.length && failure === undefined) {
+        const batch = batches[next++]!;
+        try {
+          await this.#send(batch);
+        } catch (error) {
+          failure ??= { error };
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(WRITES_IN_FLIGHT, batches.length) }, lane));
+    if (failure !== undefined) {
+      throw failure.error;
+    }
+  }
+
+  async #send(batch: Batch): Promise<void> {
+    if (batch.length === 1) {
+      await this.#client.execute(batch[0]!.query, batch[0]!.params, { prepare: true });
+    } else {
+      await this.#client.batch(batch, { prepare: true, logged: false });
+    }
+  }
+
+  async #run<T>(what: string, action: () => Promise<T>): Promise<T> {
+    if (this.#closed) {
+      throw new ArchiveError('closed', `Could not ${what}: the archive is closed.`);
+    }
+    try {
+      return await action();
+    } catch (cause) {
+      const { dc } = this.#address;
+      if (this.#centres.size > 0 && !this.#centres.has(dc)) {
+        const found = [...this.#centres].join(', ');
+        throw new ArchiveError('bad_url', `ARCHIVE_URL says dc=${dc}, but its nodes are in ${found}: name that.`, {
+          cause,
+        });
+      }
+      throw archiveError(what, cause, this.#address);
+    }
+  }
+}

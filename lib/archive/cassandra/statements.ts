@@ -1,0 +1,147 @@
+import type { types } from 'cassandra-driver';
+import type { ArchiveRow } from '../archive.ts';
+import { bucketOf, type Consequences, writtenAt } from '../rows.ts';
+
+/** One statement with its values. `undefined` leaves a column unset, which makes no tombstone. */
+export interface Write {
+  query: string;
+  params: unknown[];
+}
+
+/** Writes to one partition, small enough for one request. */
+export type Batch = Write[];
+
+/** A batch in one partition is one mutation to one set of replicas, with no batch log: what makes 24k rows/s of 6k. */
+const BATCH_ROWS = 25;
+/** Far below Cassandra's largest mutation (16 MiB), and small enough that a replica's answer stays quick. */
+const BATCH_BYTES = 128 * 1024;
+
+export interface Queries {
+  putMessage: string;
+  putLastSeq: string;
+  putTitle: string;
+  putCreated: string;
+  putMember: string;
+  putChannelOfUser: string;
+  putSenderBucket: string;
+  pageNewest: string;
+  pageOldest: string;
+  lastSeq: string;
+  channelsOf: string;
+}
+
+export function queriesFor(ks: string): Queries {
+  const columns = 'seq, message_id, log_id, type, sender_id, client_id, content, metadata, data, created_at';
+  const page = (order: string) =>
+    `SELECT ${columns} FROM ${ks}.messages WHERE channel_id = ? AND bucket = ? AND seq > ? AND seq < ?
+     ORDER BY seq ${order} LIMIT ?`;
+  return {
+    putMessage: `INSERT INTO ${ks}.messages (channel_id, bucket, ${columns})
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?`,
+    putLastSeq: `UPDATE ${ks}.channels USING TIMESTAMP ? SET last_seq = ? WHERE channel_id = ?`,
+    putTitle: `UPDATE ${ks}.channels USING TIMESTAMP ? SET title = ? WHERE channel_id = ?`,
+    putCreated: `UPDATE ${ks}.channels USING TIMESTAMP ? SET created_by = ?, created_at = ? WHERE channel_id = ?`,
+    putMember: `INSERT INTO ${ks}.members_by_channel (channel_id, user_id, seq, action, role)
+      VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?`,
+    putChannelOfUser: `INSERT INTO ${ks}.channels_by_user (user_id, channel_id, seq, active)
+      VALUES (?, ?, ?, ?) USING TIMESTAMP ?`,
+    putSenderBucket: `INSERT INTO ${ks}.buckets_by_sender (sender_id, channel_id, bucket)
+      VALUES (?, ?, ?) USING TIMESTAMP ?`,
+    pageNewest: page('DESC'),
+    pageOldest: page('ASC'),
+    lastSeq: `SELECT last_seq FROM ${ks}.channels WHERE channel_id = ?`,
+    channelsOf: `SELECT channel_id, active FROM ${ks}.channels_by_user WHERE user_id = ?`,
+  };
+}
+
+/** The rows as batches, each within one bucket of one channel. */
+export function messageBatches(queries: Queries, rows: readonly ArchiveRow[]): Batch[] {
+  const batches: Batch[] = [];
+  const open = new Map<string, { batch: Batch; bytes: number }>();
+  for (const row of rows) {
+    const bucket = bucketOf(row.seq);
+    const key = `${row.channel} ${bucket}`;
+    // UTF-16 units times three bounds the UTF-8 bytes without encoding twice.
+    const bytes = 200 + 3 * ((row.content?.length ?? 0) + (row.metadata?.length ?? 0) + (row.data?.length ?? 0));
+    let current = open.get(key);
+    if (current === undefined || current.batch.length >= BATCH_ROWS || current.bytes + bytes > BATCH_BYTES) {
+      current = { batch: [], bytes: 0 };
+      open.set(key, current);
+      batches.push(current.batch);
+    }
+    current.bytes += bytes;
+    current.batch.push({
+      query: queries.putMessage,
+      params: [
+        row.channel,
+        bucket,
+        row.seq,
+        row.id,
+        row.logId,
+        row.type,
+        row.from,
+        row.clientId,
+        row.content,
+        row.metadata,
+        row.data,
+        new Date(row.ts),
+        writtenAt(row.logId),
+      ],
+    });
+  }
+  return batches;
+}
+
+/** What follows from the rows, in the other tables; again each batch within one partition. */
+export function indexBatches(queries: Queries, consequences: Consequences): Batch[] {
+  const batches: Batch[] = [];
+  for (const [channel, head] of consequences.heads) {
+    batches.push([{ query: queries.putLastSeq, params: [writtenAt(head.logId), head.seq, channel] }]);
+  }
+  for (const { channel, title, createdBy, createdAt, at } of consequences.channels) {
+    if (title !== undefined) {
+      batches.push([{ query: queries.putTitle, params: [at, title, channel] }]);
+    }
+    if (createdBy !== undefined) {
+      batches.push([{ query: queries.putCreated, params: [at, createdBy, new Date(createdAt ?? 0), channel] }]);
+    }
+  }
+  const byChannel = Map.groupBy(consequences.members, ({ channel }) => channel);
+  for (const [channel, members] of byChannel) {
+    for (let i = 0; i < members.length; i += BATCH_ROWS) {
+      batches.push(
+        members.slice(i, i + BATCH_ROWS).map(({ user, seq, action, role, at }) => ({
+          query: queries.putMember,
+          params: [channel, user, seq, action, role, at],
+        })),
+      );
+    }
+  }
+  for (const { user, channel, seq, action, at } of consequences.members) {
+    batches.push([{ query: queries.putChannelOfUser, params: [user, channel, seq, action !== 'removed', at] }]);
+  }
+  for (const { user, channel, seq, at } of consequences.peers) {
+    batches.push([{ query: queries.putChannelOfUser, params: [user, channel, seq, true, at] }]);
+  }
+  return batches;
+}
+
+export function fromRow(channel: string, row: types.Row): ArchiveRow {
+  const optional = (name: string, key: 'content' | 'metadata' | 'data') => {
+    const value: unknown = row.get(name);
+    return typeof value === 'string' ? { [key]: value } : {};
+  };
+  return {
+    channel,
+    seq: Number(row.get('seq')),
+    id: String(row.get('message_id')),
+    logId: String(row.get('log_id')),
+    type: String(row.get('type')),
+    from: String(row.get('sender_id')),
+    clientId: String(row.get('client_id')),
+    ts: (row.get('created_at') as Date).getTime(),
+    ...optional('content', 'content'),
+    ...optional('metadata', 'metadata'),
+    ...optional('data', 'data'),
+  };
+}
