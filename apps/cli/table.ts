@@ -20,11 +20,13 @@ export function show(sections: readonly Section[], json: boolean): void {
     );
     return;
   }
+  // Colours are for terminals: a pipe gets plain text.
+  const style = process.stdout.isTTY ? { head: ['bold'], border: ['gray'] } : { head: [], border: [] };
   for (const { title, redisCli, rows } of sections) {
     console.log(`\n${title}`);
     const [first] = rows;
     if (first) {
-      const table = new Table({ head: Object.keys(first), style: { head: ['bold'], border: ['gray'], compact: true } });
+      const table = new Table({ head: Object.keys(first), style });
       for (const row of rows) table.push(Object.values(row).map((value) => (value === null ? '–' : String(value))));
       console.log(table.toString());
     } else {
