@@ -22,7 +22,6 @@ describe('configuration', () => {
       partitions: 16,
       ackReplicas: 0,
       production: false,
-      logTailMs: 600_000,
     });
     expect(config.jwtSecret).toBeUndefined();
     expect(config.limits).toMatchObject({ sends_per_s: 20, burst: 40, content_bytes: 8192, frame_bytes: 16_384 });

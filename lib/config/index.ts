@@ -19,12 +19,6 @@ export interface Config {
   logLevel: string;
   production: boolean;
   dataDir: string;
-  /** How long the log keeps what every role is done with. */
-  logTailMs: number;
-  /** Known devices per user. */
-  devicesPerUser: number;
-  /** What an undelivered inbox holds at most. */
-  inboxEntries: number;
   /** Those of the protocol, told to clients. Some belong to features still to come and keep their defaults. */
   limits: Limits;
 }
@@ -71,9 +65,6 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     logLevel: text(variables.logLevel) ?? 'info',
     production: text(variables.environment) === 'production',
     dataDir,
-    logTailMs: whole(variables.logTailS) * 1000,
-    devicesPerUser: whole(variables.devices),
-    inboxEntries: whole(variables.inboxEntries),
     limits: {
       ...DEFAULT_LIMITS,
       content_bytes: whole(variables.contentBytes),

@@ -115,21 +115,11 @@ export const variables = {
     unit: 'folder',
     means: 'Where a development start keeps its Redis, its archive, its secret and the note of what runs.',
   },
-  logTailS: integer(
-    'LOG_TAIL_S',
-    600,
-    'seconds',
-    10,
-    86_400,
-    'How long a log entry stays after everyone is done with it.',
-  ),
   contentBytes: integer('LIMIT_CONTENT', 8192, 'bytes', 1, 262_144, "The longest message content, in UTF-8's bytes."),
   metadataBytes: integer('LIMIT_METADATA', 2048, 'bytes', 2, 65_536, 'The largest metadata of a message, as JSON.'),
   frameBytes: integer('LIMIT_FRAME', 16_384, 'bytes', 1024, 1_048_576, 'The largest WebSocket frame of a client.'),
   sessions: integer('LIMIT_SESSIONS', 8, 'sessions', 1, 64, 'How many sessions one user may have at once.'),
-  devices: integer('LIMIT_DEVICES', 8, 'devices', 1, 64, 'How many devices of one user are remembered.'),
   groupMembers: integer('LIMIT_GROUP_MEMBERS', 500, 'members', 2, 500, 'The largest group.'),
-  inboxEntries: integer('LIMIT_INBOX', 500, 'entries', 10, 10_000, 'How many undelivered events an inbox holds.'),
 } as const satisfies Record<string, Variable>;
 
 /** The table without its keys, as the README prints it. */
