@@ -176,6 +176,23 @@ test('a loop that stands still does not look healthy: it stops renewing, says so
   await b.stop();
 });
 
+test('a loop that waits for a frozen Redis is not called stuck', async () => {
+  const own = await startRedis();
+  const mine = await connect(own.url, { logger, name: 'own' });
+  let stuck = 0;
+  const a = await worker(role(), 'a', { store: mine, ttlMs: 20_000, stuckMs: 2500, onStuck: () => stuck++ });
+  own.kill('SIGSTOP');
+  a.freezeLoop();
+  await new Promise((done) => setTimeout(done, 4000));
+  own.kill('SIGCONT');
+  a.leases.completedRound();
+  expect([stuck, a.held().length]).toEqual([0, PARTITIONS]);
+  await expect.poll(() => stuck, { timeout: 8000 }).toBe(1);
+  await a.stop();
+  await mine.close();
+  await own.stop();
+});
+
 test('a worker without partitions is never stuck', async () => {
   const here = role();
   let stuck = 0;
@@ -190,12 +207,14 @@ test('a worker without partitions is never stuck', async () => {
 test('without Redis a worker stops believing in its leases by its own clock, and gets them again afterwards', async () => {
   const own = await startRedis();
   const mine = await connect(own.url, { logger, name: 'own' });
-  const a = await worker(role(), 'a', { store: mine });
+  let stuck = 0;
+  const a = await worker(role(), 'a', { store: mine, stuckMs: 1000, onStuck: () => stuck++ });
   expect(a.held()).toEqual(ALL);
   own.kill('SIGSTOP');
   await expect.poll(() => a.events.filter((event) => event.startsWith('-')).length, withinLease).toBe(PARTITIONS);
   own.kill('SIGCONT');
   await expect.poll(() => a.held(), { timeout: 10_000 }).toEqual(ALL);
+  expect(stuck).toBe(0);
   await a.stop();
   await mine.close();
   await own.stop();

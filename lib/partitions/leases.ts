@@ -41,6 +41,8 @@ const RENEW_MS = 2000;
 const STUCK_MS = 5000;
 /** How often membership is looked at: so soon do the others take what a stopped worker gave back. */
 const LOOK_MS = 500;
+/** Redis gave no answer for this long: a loop that waits for it too is not to blame, and gets its time again. */
+const SILENCE_MS = 2000;
 /** How often the local clock is compared with the leases' ends. */
 const WATCH_MS = 250;
 
@@ -62,6 +64,8 @@ export class PartitionLeases {
   #renewedAt = Number.NEGATIVE_INFINITY;
   #lastRound = 0;
   #watchedAt = 0;
+  /** When Redis last answered a whole round of ours. */
+  #answeredAt = 0;
   #stuck = false;
   #failing = false;
   #running: Promise<void> | undefined;
@@ -150,6 +154,9 @@ export class PartitionLeases {
       const failed = results.find((result) => result.status === 'rejected');
       if (failed) throw failed.reason;
       this.#failing = false;
+      const now = performance.now();
+      if (now - this.#answeredAt > SILENCE_MS) this.#lastRound = now;
+      this.#answeredAt = now;
     } catch (error) {
       // What is held ends by itself when this goes on.
       if (!this.#failing) logger.warn({ role, worker, reason: messageOf(error) }, 'leases not renewed, trying again');
@@ -211,7 +218,9 @@ export class PartitionLeases {
     for (const [partition, { expiresAt }] of this.#held) {
       if (now >= expiresAt) void this.#lose(partition, 'not renewed in time');
     }
-    if (!this.#stuck && !this.#stopping && this.held().length > 0 && now - this.#lastRound > this.#stuckMs) {
+    const silent = now - this.#answeredAt > SILENCE_MS;
+    const still = this.held().length > 0 && now - this.#lastRound > this.#stuckMs;
+    if (still && !silent && !this.#stuck && !this.#stopping) {
       this.#stuck = true;
       const { role, worker, logger, onStuck } = this.#options;
       logger.fatal({ role, worker, stuckMs: this.#stuckMs }, 'no completed round: the worker is stuck, and gives up');
