@@ -31,7 +31,6 @@ export class CassandraArchive implements Archive {
   readonly #address: CassandraAddress;
   readonly #logger: Logger;
   readonly #client: Client;
-  readonly #centres: ReadonlySet<string>;
   readonly #queries: Queries;
   /**
    * Sender buckets that this process has already written: one write per bucket instead of one per message. Rows of
@@ -44,9 +43,7 @@ export class CassandraArchive implements Archive {
     this.#address = parseCassandraUrl(url);
     this.#logger = options.logger;
     this.#queries = queriesFor(this.#address.keyspace);
-    const { client, centres } = createClient(this.#address);
-    this.#client = client;
-    this.#centres = centres;
+    this.#client = createClient(this.#address);
     this.#client.on('hostUp', (host: { address: string }) => this.#logger.info({ host: host.address }, 'archive up'));
     this.#client.on('hostDown', (host: { address: string }) =>
       this.#logger.warn({ host: host.address }, 'archive down'),
@@ -203,13 +200,6 @@ export class CassandraArchive implements Archive {
     try {
       return await action();
     } catch (cause) {
-      const { dc } = this.#address;
-      if (this.#centres.size > 0 && !this.#centres.has(dc)) {
-        const found = [...this.#centres].join(', ');
-        throw new ArchiveError('bad_url', `ARCHIVE_URL says dc=${dc}, but its nodes are in ${found}: name that.`, {
-          cause,
-        });
-      }
       throw archiveError(what, cause, this.#address);
     }
   }

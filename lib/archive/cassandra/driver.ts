@@ -1,4 +1,4 @@
-import { auth, Client, ExecutionProfile, type Host, policies, types } from 'cassandra-driver';
+import { auth, Client, ExecutionProfile, policies, types } from 'cassandra-driver';
 import type { CassandraAddress } from './url.ts';
 
 /**
@@ -59,28 +59,11 @@ class SpeculativeReads extends policies.speculativeExecution.ConstantSpeculative
   }
 }
 
-/** Remembers the data centres that it met: a driver told a wrong one only says that it reaches no host. */
-class LocalNodes extends policies.loadBalancing.DCAwareRoundRobinPolicy {
-  readonly centres = new Set<string>();
-
-  override getDistance(host: Host): types.distance {
-    if (host.datacenter) {
-      this.centres.add(host.datacenter);
-    }
-    return super.getDistance(host);
-  }
-}
-
-export interface Connection {
-  client: Client;
-  /** Data centres of the nodes seen so far. */
-  centres: ReadonlySet<string>;
-}
-
-export function createClient(address: CassandraAddress): Connection {
-  const nodes = new LocalNodes(address.dc);
-  const loadBalancing = new policies.loadBalancing.TokenAwarePolicy(nodes);
-  const client = new Client({
+export function createClient(address: CassandraAddress): Client {
+  const loadBalancing = new policies.loadBalancing.TokenAwarePolicy(
+    new policies.loadBalancing.DCAwareRoundRobinPolicy(address.dc),
+  );
+  return new Client({
     contactPoints: address.contactPoints,
     localDataCenter: address.dc,
     applicationName: 'millrace',
@@ -114,5 +97,4 @@ export function createClient(address: CassandraAddress): Connection {
         }),
     ...(address.tls ? { sslOptions: { rejectUnauthorized: true } } : {}),
   });
-  return { client, centres: nodes.centres };
 }

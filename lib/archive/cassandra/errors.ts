@@ -9,7 +9,17 @@ export function archiveError(what: string, cause: unknown, address: CassandraAdd
   }
   const reason = cause instanceof Error ? cause.message : String(cause);
   const where = address.contactPoints.join(', ');
-  if (cause instanceof errors.AuthenticationError) {
+  const perNode = innerErrors(cause);
+  const elsewhere = perNode.find(([, text]) => text.includes('localDataCenter'));
+  if (elsewhere !== undefined) {
+    return new ArchiveError('bad_url', `ARCHIVE_URL says dc=${address.dc}, which is not there: ${elsewhere[1]}.`, {
+      cause,
+    });
+  }
+  if (
+    cause instanceof errors.AuthenticationError ||
+    perNode.some(([, text]) => /credentials|authenticat/i.test(text))
+  ) {
     return new ArchiveError(
       'unavailable',
       `Cassandra at ${where} refuses the user and password of ARCHIVE_URL: ${reason}`,
@@ -23,9 +33,10 @@ export function archiveError(what: string, cause: unknown, address: CassandraAdd
       { cause },
     );
   }
+  const why = perNode.length > 0 ? perNode.map(([host, text]) => `${host}: ${text}`).join('; ') : reason;
   return new ArchiveError(
     'unavailable',
-    `Could not ${what} in Cassandra at ${where}: ${reason}${details(cause)} ` +
+    `Could not ${what} in Cassandra at ${where} (${why}). ` +
       'It is tried again; if this stays, check that these nodes run, answer CQL there, and that a quorum of each ' +
       "row's replicas is up (nodetool status).",
     { cause },
@@ -41,12 +52,12 @@ function isMissingSchema(cause: unknown, reason: string): boolean {
 }
 
 /** Why each node was no help: the driver keeps that beside the message. */
-function details(cause: unknown): string {
+function innerErrors(cause: unknown): [string, string][] {
   if (!(cause instanceof errors.NoHostAvailableError)) {
-    return '.';
+    return [];
   }
-  const each = Object.entries((cause.innerErrors ?? {}) as Record<string, unknown>).map(
-    ([host, error]) => `${host}: ${error instanceof Error ? error.message : String(error)}`,
-  );
-  return each.length > 0 ? ` (${each.join('; ')}).` : '.';
+  return Object.entries((cause.innerErrors ?? {}) as Record<string, unknown>).map(([host, error]) => [
+    host,
+    error instanceof Error ? error.message : String(error),
+  ]);
 }
