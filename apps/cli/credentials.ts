@@ -5,7 +5,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { signToken, type TokenRequest } from '../../lib/auth/index.ts';
-import { ConfigError, loadConfig } from '../../lib/config/index.ts';
+import { ConfigError, loadConfig, variables } from '../../lib/config/index.ts';
 
 /** Written by `start` into its data folder while it runs. */
 export interface RunningNote {
@@ -18,7 +18,7 @@ export interface RunningNote {
 export const secretFile = (dataDir: string): string => join(dataDir, 'jwt-secret');
 export const noteFile = (dataDir: string): string => join(dataDir, 'running.json');
 
-const dataDirOf = (env: NodeJS.ProcessEnv): string => env.MILLRACE_DATA || '.millrace';
+const dataDirOf = (env: NodeJS.ProcessEnv): string => env[variables.dataDir.name] || variables.dataDir.fallback;
 
 /** The note of a start that still runs; undefined when there is none, or its process is gone. */
 export function runningNote(dataDir: string): RunningNote | undefined {
@@ -57,8 +57,9 @@ export const devToken = (request: Omit<TokenRequest, 'ttlS'>, env: NodeJS.Proces
 
 /** Where the gateway is: MILLRACE_URL, the start that runs here, or PORT (8080) on this machine. */
 export function serverUrl(env: NodeJS.ProcessEnv = process.env): string {
-  if (env.MILLRACE_URL) return env.MILLRACE_URL.replace(/\/+$/, '');
-  return runningNote(dataDirOf(env))?.url ?? `http://127.0.0.1:${env.PORT || 8080}`;
+  const told = env[variables.serverUrl.name];
+  if (told) return told.replace(/\/+$/, '');
+  return runningNote(dataDirOf(env))?.url ?? `http://127.0.0.1:${env[variables.port.name] || variables.port.fallback}`;
 }
 
 /**
