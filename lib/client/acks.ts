@@ -1,0 +1,159 @@
+/**
+ * How far this device has come, and telling storage and the server so.
+ *
+ * Offsets come in order, but what they carry is not always handled in order: a frame may wait for a hole to be filled,
+ * for an asynchronous listener, or in an iterator's queue. Whoever keeps something back takes a `Hold` first; offsets
+ * that come after it are kept with the latest hold and count only once it and all before it are released. Without holds,
+ * the usual case, a message costs two assignments here.
+ */
+import { compareOffsets } from './offsets.ts';
+import type { ClientStorage } from './storage.ts';
+
+/** An ack costs the server a script call: at most one per 100 ms, or per 50 messages when they come faster. */
+export const ACK_DELAY_MS = 100;
+export const ACK_EVERY = 50;
+
+export class Hold {
+  offset: string | undefined;
+  shown: Map<string, number> | undefined;
+  count = 1;
+  private readonly released: () => void;
+
+  constructor(released: () => void) {
+    this.released = released;
+  }
+
+  /** One more release is needed. */
+  retain(): Hold {
+    this.count += 1;
+    return this;
+  }
+
+  release(): void {
+    this.count -= 1;
+    if (this.count === 0) this.released();
+  }
+}
+
+export interface AcksOptions {
+  storage: ClientStorage;
+  delayMs: number;
+  every: number;
+  /** Sends the ack; false when there is no session. */
+  write: (offset: string) => boolean;
+  failed: (error: unknown) => void;
+}
+
+export class Acks {
+  /** What has been saved: where a new session resumes. */
+  stored: string | undefined;
+  /** The last offset sent by the server in this session: an ack beyond it would be refused. */
+  sessionOffset: string | undefined;
+  private handled: string | undefined;
+  private acked: string | undefined;
+  private shown = new Map<string, number>();
+  private readonly holds: Hold[] = [];
+  private count = 0;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private flushing: Promise<void> | undefined;
+  private readonly options: AcksOptions;
+
+  constructor(options: AcksOptions) {
+    this.options = options;
+  }
+
+  restore(offset: string | undefined): void {
+    this.stored = offset;
+    this.handled = offset;
+  }
+
+  /** A session begins, or resumes, at this offset. */
+  begin(offset: string): void {
+    this.sessionOffset = offset;
+    this.acked = offset;
+    if (this.stored === undefined) this.restore(offset);
+  }
+
+  hold(): Hold {
+    const hold = new Hold(() => this.advance());
+    this.holds.push(hold);
+    return hold;
+  }
+
+  /** The seq was handed to the application, or is one's own. */
+  mark(channel: string, seq: number): void {
+    const last = this.holds[this.holds.length - 1];
+    if (last === undefined) this.shown.set(channel, seq);
+    else {
+      last.shown ??= new Map();
+      last.shown.set(channel, seq);
+    }
+  }
+
+  /** The frame with this offset has been dealt with, but for holds taken before. */
+  done(offset: string): void {
+    const last = this.holds[this.holds.length - 1];
+    if (last === undefined) this.handled = offset;
+    else last.offset = offset;
+    this.schedule();
+  }
+
+  private advance(): void {
+    while (this.holds.length > 0 && this.holds[0]!.count === 0) {
+      const { offset, shown } = this.holds.shift()!;
+      if (shown !== undefined) for (const [channel, seq] of shown) this.shown.set(channel, seq);
+      // Frames that are sent again after a reconnect carry older offsets than those already handled.
+      if (offset !== undefined && (this.handled === undefined || compareOffsets(offset, this.handled) > 0)) {
+        this.handled = offset;
+      }
+    }
+    this.schedule();
+  }
+
+  private schedule(): void {
+    this.count += 1;
+    if (this.count >= this.options.every) void this.flush();
+    else this.timer ??= setTimeout(() => void this.flush(), this.options.delayMs);
+  }
+
+  /** Saves what has been handled, then acks it: never the other way round. */
+  flush(): Promise<void> {
+    if (this.timer !== undefined) clearTimeout(this.timer);
+    this.timer = undefined;
+    this.count = 0;
+    const next = this.flushing === undefined ? this.save() : this.flushing.then(() => this.save());
+    const tracked = next.finally(() => {
+      if (this.flushing === tracked) this.flushing = undefined;
+    });
+    this.flushing = tracked;
+    return tracked;
+  }
+
+  private async save(): Promise<void> {
+    const offset = this.handled;
+    if (offset !== this.stored || this.shown.size > 0) {
+      const shown = this.shown;
+      this.shown = new Map();
+      try {
+        const saved = this.options.storage.saveProgress({ offset, shown: Object.fromEntries(shown) });
+        if (saved !== undefined) await saved;
+        this.stored = offset;
+      } catch (error) {
+        // Tried again with the next message: until then the server keeps it for this device.
+        for (const [channel, seq] of shown) if (!this.shown.has(channel)) this.shown.set(channel, seq);
+        this.options.failed(error);
+        return;
+      }
+    }
+    const { stored, sessionOffset } = this;
+    if (stored === undefined || sessionOffset === undefined || stored === this.acked) return;
+    if (compareOffsets(stored, sessionOffset) > 0) return;
+    if (this.acked !== undefined && compareOffsets(stored, this.acked) <= 0) return;
+    if (this.options.write(stored)) this.acked = stored;
+  }
+
+  stop(): void {
+    if (this.timer !== undefined) clearTimeout(this.timer);
+    this.timer = undefined;
+  }
+}

@@ -1,0 +1,27 @@
+/** The client library, for browsers and Node. `new MillraceClient({ url, token, device })` is the way in. */
+export { ERRORS, type ErrorCode, isFinalClose, MillraceError } from '../protocol/errors.ts';
+export { directChannel } from '../protocol/ids.ts';
+export { MillraceApi, type NewGroup } from './api.ts';
+export { type ConnectOptions, MillraceClient, type Outgoing } from './client.ts';
+export type { ConnectionState } from './connection.ts';
+export type {
+  ChannelEvent,
+  ClientEvents,
+  Closed,
+  Disconnected,
+  EventOf,
+  GapEvent,
+  Listener,
+  Message,
+} from './events.ts';
+export type { MillraceClientOptions } from './options.ts';
+export type { Accepted } from './outbox.ts';
+export {
+  type ClientStorage,
+  MemoryStorage,
+  type OutboxItem,
+  type Progress,
+  type Saved,
+  WebStorage,
+} from './storage.ts';
+export type { TokenOption } from './token.ts';

@@ -1,0 +1,146 @@
+import { describe, expect, it } from 'vitest';
+import { newClient, startServer } from './harness.ts';
+import { MemoryStorage } from './index.ts';
+import { until } from './scripted-server.ts';
+
+const DM = 'dm:alice:bob';
+
+describe('sending', () => {
+  it('resolves with the place in the channel', async () => {
+    const server = await startServer();
+    const { client, shown } = newClient(server);
+    const early = client.send({ to: 'alice', content: 'before connect' });
+    await client.connect();
+    expect(await early).toMatchObject({ channel: DM, seq: 1, duplicate: false });
+    expect(await client.send({ channel: DM, content: 'two', metadata: { a: 'b' } })).toMatchObject({ seq: 2 });
+    expect(server.sent('send')[1]).toMatchObject({ metadata: { a: 'b' } });
+    expect(shown).toEqual([]);
+  });
+
+  it('sends again what was not accepted, under the same client_id and in order', async () => {
+    const server = await startServer();
+    const { client } = newClient(server);
+    await client.connect();
+    // Stored, but the answer is lost with the connection.
+    server.intercept = (session, frame) => {
+      if (frame.type !== 'send' || server.sessions.length > 1) return false;
+      server.store(session.user, frame);
+      server.cut();
+      return true;
+    };
+    const sends = ['a', 'b', 'c', 'd'].map((content) => client.send({ to: 'alice', content }));
+    const accepted = await Promise.all(sends);
+    expect(accepted.map(({ seq }) => seq)).toEqual([1, 2, 3, 4]);
+    expect(accepted.map(({ duplicate }) => duplicate)).toEqual([true, false, false, false]);
+    const ids = server.sent('send').map(({ client_id }) => client_id);
+    expect(ids).toHaveLength(5);
+    expect(ids[0]).toBe(ids[1]);
+  });
+
+  it('waits and tries again when the refusal passes, without letting later ones of the channel overtake', async () => {
+    const server = await startServer();
+    const { client } = newClient(server);
+    await client.connect();
+    let refusals = 0;
+    server.intercept = (session, frame) => {
+      if (frame.type !== 'send' || frame.content !== 'a' || refusals++ >= 2) return false;
+      const { client_id } = frame;
+      server.write(session, {
+        type: 'error',
+        code: 'rate_limited',
+        message: 'slow down',
+        client_id,
+        retry_after_ms: 30,
+      });
+      return true;
+    };
+    const order: string[] = [];
+    const note = (name: string) => () => order.push(name);
+    await Promise.all([
+      client.send({ to: 'alice', content: 'a' }).then(note('a')),
+      client.send({ to: 'alice', content: 'b' }).then(note('b')),
+      client.send({ to: 'carol', content: 'other channel' }).then(note('other')),
+    ]);
+    expect(order).toEqual(['other', 'a', 'b']);
+  });
+
+  it('rejects the one that is refused for good; the next goes on', async () => {
+    const server = await startServer();
+    const { client } = newClient(server);
+    await client.connect();
+    server.intercept = (session, frame) => {
+      if (frame.type !== 'send' || frame.content !== 'bad') return false;
+      server.write(session, { type: 'error', code: 'forbidden', message: 'blocked', client_id: frame.client_id });
+      return true;
+    };
+    const bad = client.send({ to: 'alice', content: 'bad' });
+    const good = client.send({ to: 'alice', content: 'good' });
+    await expect(bad).rejects.toMatchObject({ code: 'forbidden', message: 'blocked' });
+    expect(await good).toMatchObject({ seq: 1 });
+    await expect(client.send({ to: 'alice', content: '' })).rejects.toMatchObject({ code: 'bad_request' });
+    await expect(client.send({ to: 'alice', content: 'x'.repeat(9_000) })).rejects.toMatchObject({ code: 'too_large' });
+  });
+
+  it('keeps what was not accepted in its storage for the next start', async () => {
+    const server = await startServer();
+    const storage = new MemoryStorage();
+    server.intercept = (_session, frame) => frame.type === 'send';
+    const first = newClient(server, { storage });
+    await first.client.connect();
+    const lost = first.client.send({ to: 'alice', content: 'persistent' });
+    lost.catch(() => {});
+    await until('it was sent', () => server.sent('send').length === 1);
+    await first.client.close({ timeoutMs: 20 });
+    await expect(lost).rejects.toMatchObject({ code: 'unavailable' });
+    server.intercept = () => false;
+    const second = newClient(server, { storage });
+    await second.client.connect();
+    await until('accepted', () => second.client.pending === 0);
+    const [before, again] = server.sent('send');
+    expect(again?.client_id).toBe(before?.client_id);
+    expect(storage.load().outbox).toEqual([]);
+  });
+
+  it('looks up in history what is older than an hour before it sends it again', async () => {
+    const server = await startServer();
+    const storage = new MemoryStorage();
+    const at = Date.now() - 2 * 3_600_000;
+    const frame = (client_id: string) => ({ type: 'send' as const, client_id, channel: DM, content: client_id });
+    storage.putSend({ at, frame: frame('arrived') });
+    storage.putSend({ at, frame: frame('never') });
+    server.post(DM, 'bob', 'arrived', { client_id: 'arrived', ts: at + 10 });
+    const { client, errors } = newClient(server, { storage });
+    await client.connect();
+    await until('both settled', () => client.pending === 0);
+    expect(server.sent('send').map(({ client_id }) => client_id)).toEqual(['never']);
+    expect(errors).toEqual([]);
+  });
+
+  it('close() waits for what was sent and acks what was shown', async () => {
+    const server = await startServer();
+    const storage = new MemoryStorage();
+    const { client, shown } = newClient(server, { ackDelayMs: 60_000, storage });
+    await client.connect();
+    server.post(DM, 'alice', 'one');
+    await until('shown', () => shown.length === 1);
+    const sends = ['a', 'b', 'c'].map((content) => client.send({ to: 'alice', content }));
+    await client.close();
+    expect((await Promise.all(sends)).map(({ seq }) => seq)).toEqual([2, 3, 4]);
+    await until('the ack', () => server.sent('ack').length === 1);
+    expect(storage.load().offset).toBe(server.sent('ack')[0]?.offset);
+    await expect(client.send({ to: 'alice', content: 'late' })).rejects.toMatchObject({ code: 'unavailable' });
+  });
+
+  it('repeats the latest read of a channel in the next session', async () => {
+    const server = await startServer();
+    const { client } = newClient(server);
+    await client.connect();
+    client.read(DM, 3);
+    client.read(DM, 2);
+    client.read(DM, 5);
+    await until('both', () => server.sent('read').length === 2);
+    server.cut();
+    await until('a second session', () => server.sessions.length === 2 && server.last.frames.length > 0);
+    expect(server.last.frames).toEqual([{ type: 'read', channel: DM, seq: 5 }]);
+  });
+});

@@ -1,0 +1,253 @@
+/**
+ * For tests: a small server on a free port that speaks the protocol from memory and misbehaves on request. Tokens are
+ * plain user ids. Channels are direct ones, or groups whose members were given.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { type WebSocket, WebSocketServer } from 'ws';
+import type { ClientFrame, ClientFrameOf, MessageFrame, ServerFrame, WelcomeFrame } from '../protocol/frames.ts';
+import { directChannel } from '../protocol/ids.ts';
+
+const LIMITS: WelcomeFrame['limits'] = {
+  sends_per_s: 20,
+  burst: 40,
+  content_bytes: 8192,
+  metadata_bytes: 2048,
+  frame_bytes: 16384,
+  sessions: 8,
+  watched: 500,
+  group_members: 500,
+  receipts_up_to: 32,
+};
+
+export interface ScriptedSession {
+  user: string;
+  device: string;
+  socket: WebSocket;
+  hello: ClientFrameOf<'hello'>;
+  /** What the client has sent after hello. */
+  frames: ClientFrame[];
+}
+
+export class ScriptedServer {
+  readonly sessions: ScriptedSession[] = [];
+  readonly historyCalls: string[] = [];
+  readonly groups = new Map<string, string[]>();
+  heartbeatMs = 30_000;
+  /** Return true to keep a frame from its usual answer. */
+  intercept: (session: ScriptedSession, frame: ClientFrame) => boolean = () => false;
+  /** Called instead of a session's start, e.g. to close with a code. */
+  refuse: ((socket: WebSocket) => void) | undefined;
+  /** History is complete up to this seq and shows nothing beyond. */
+  completeTo = Number.POSITIVE_INFINITY;
+  historyStatus = 200;
+  /** Seqs that history does not have. */
+  readonly voids = new Set<number>();
+  private readonly logs = new Map<string, MessageFrame[]>();
+  private readonly inboxes = new Map<string, MessageFrame[]>();
+  private readonly acked = new Map<string, string>();
+  private trimmed = 0;
+  private clock = 1_000;
+  private readonly server: Server;
+  private readonly upgrades: WebSocketServer;
+
+  private constructor() {
+    this.server = createServer((request, response) => this.answer(request, response));
+    this.upgrades = new WebSocketServer({ server: this.server, path: '/v1/ws' });
+    this.upgrades.on('connection', (socket) => this.accept(socket));
+  }
+
+  static async start(port = 0): Promise<ScriptedServer> {
+    const scripted = new ScriptedServer();
+    await new Promise<void>((resolve) => scripted.server.listen(port, '127.0.0.1', resolve));
+    return scripted;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
+  }
+
+  get last(): ScriptedSession {
+    return this.sessions.at(-1)!;
+  }
+
+  /** What clients have sent, over all sessions. */
+  sent<T extends ClientFrame['type']>(type: T): ClientFrameOf<T>[] {
+    return this.sessions.flatMap((session) =>
+      session.frames.filter((frame) => frame.type === type),
+    ) as ClientFrameOf<T>[];
+  }
+
+  /** Stores a message; `to` are the users into whose inboxes it goes (default: the members but the sender). */
+  post(
+    channel: string,
+    from: string,
+    content: string,
+    options: { to?: string[]; client_id?: string; ts?: number } = {},
+  ) {
+    const log = this.logs.get(channel) ?? [];
+    this.logs.set(channel, log);
+    const seq = (log.at(-1)?.seq ?? 0) + 1;
+    const message: MessageFrame = {
+      type: 'message',
+      offset: '',
+      channel,
+      seq,
+      id: `00000000-0000-1000-8000-${String(++this.clock).padStart(12, '0')}`,
+      from,
+      client_id: options.client_id ?? `c${this.clock}`,
+      ts: options.ts ?? Date.now(),
+      content,
+    };
+    log.push(message);
+    for (const user of options.to ?? this.members(channel).filter((member) => member !== from))
+      this.deliver(user, message);
+    return message;
+  }
+
+  /** Into the inbox, under a new offset; again, for what a failover does. */
+  deliver(user: string, message: MessageFrame): void {
+    const entry = { ...message, offset: `${++this.clock}-0` };
+    const inbox = this.inboxes.get(user) ?? [];
+    this.inboxes.set(user, inbox);
+    inbox.push(entry);
+    for (const session of this.sessions) if (session.user === user) this.write(session, entry);
+  }
+
+  /** Nothing stays in the inboxes: whoever resumes from before now gets a gap. */
+  trim(): void {
+    this.trimmed = ++this.clock;
+    this.inboxes.clear();
+  }
+
+  gapOf(user: string, since: string): ServerFrame {
+    const channels = [...this.logs].filter(([channel]) => this.members(channel).includes(user));
+    const oldest = this.inboxes.get(user)?.[0]?.offset ?? null;
+    return {
+      type: 'gap',
+      since,
+      oldest,
+      channels: channels.map(([channel, log]) => ({ channel, last_seq: log.length })),
+    };
+  }
+
+  write(session: ScriptedSession, frame: ServerFrame): void {
+    if (session.socket.readyState === 1) session.socket.send(JSON.stringify(frame));
+  }
+
+  /** As a killed gateway: no close frame. */
+  cut(): void {
+    for (const { socket } of this.sessions) socket.terminate();
+  }
+
+  async stop(): Promise<void> {
+    for (const socket of this.upgrades.clients) socket.terminate();
+    this.upgrades.close();
+    this.server.closeAllConnections();
+    await new Promise((resolve) => this.server.close(resolve));
+  }
+
+  private members(channel: string): string[] {
+    return this.groups.get(channel) ?? channel.split(':').slice(1);
+  }
+
+  private accept(socket: WebSocket): void {
+    if (this.refuse !== undefined) {
+      this.refuse(socket);
+      return;
+    }
+    let session: ScriptedSession | undefined;
+    socket.on('message', (data: Buffer) => {
+      const frame = JSON.parse(data.toString()) as ClientFrame;
+      if (session !== undefined) {
+        session.frames.push(frame);
+        if (!this.intercept(session, frame)) this.act(session, frame);
+      } else if (frame.type === 'hello') {
+        session = { user: frame.user ?? frame.token ?? '', device: frame.device, socket, hello: frame, frames: [] };
+        this.start(session);
+      }
+    });
+  }
+
+  private start(session: ScriptedSession): void {
+    const { user, device, hello } = session;
+    const key = `${user} ${device}`;
+    const end = `${this.clock}-0`;
+    const offset = hello.since ?? this.acked.get(key) ?? end;
+    const resumed = this.acked.has(key);
+    this.acked.set(key, offset);
+    const session_ = `s${this.sessions.length}`;
+    const heartbeat_ms = this.heartbeatMs;
+    this.write(session, {
+      type: 'welcome',
+      user,
+      device,
+      session: session_,
+      offset,
+      resumed,
+      heartbeat_ms,
+      limits: LIMITS,
+    });
+    if (ms(offset) < this.trimmed) this.write(session, this.gapOf(user, offset));
+    for (const entry of this.inboxes.get(user) ?? []) if (ms(entry.offset) > ms(offset)) this.write(session, entry);
+    this.write(session, { type: 'live', offset: end });
+    this.sessions.push(session);
+  }
+
+  private act(session: ScriptedSession, frame: ClientFrame): void {
+    if (frame.type === 'ping') this.write(session, { type: 'pong', ts: Date.now() });
+    else if (frame.type === 'ack') this.acked.set(`${session.user} ${session.device}`, frame.offset);
+    else if (frame.type === 'send') this.write(session, this.store(session.user, frame));
+  }
+
+  /** Stores and answers, or finds the duplicate. */
+  store(user: string, frame: ClientFrameOf<'send'>): ServerFrame {
+    const channel = frame.channel ?? directChannel(user, frame.to!);
+    const before = this.logs.get(channel)?.find((one) => one.from === user && one.client_id === frame.client_id);
+    const { seq, id, ts } = before ?? this.post(channel, user, frame.content, { client_id: frame.client_id });
+    return { type: 'accepted', client_id: frame.client_id, channel, seq, id, ts, duplicate: before !== undefined };
+  }
+
+  private answer(request: IncomingMessage, response: ServerResponse): void {
+    const url = new URL(request.url!, this.url);
+    this.historyCalls.push(`${decodeURIComponent(url.pathname)}${url.search}`);
+    const reply = (status: number, body: unknown) => {
+      response.writeHead(status, { 'content-type': 'application/json' });
+      response.end(JSON.stringify(body));
+    };
+    if (this.historyStatus !== 200) {
+      const code = this.historyStatus === 404 ? 'not_found' : 'unavailable';
+      reply(this.historyStatus, { error: { code, message: 'as the test wants it' } });
+      return;
+    }
+    const channel = decodeURIComponent(url.pathname.split('/')[3]!);
+    const log = this.logs.get(channel) ?? [];
+    const limit = Number(url.searchParams.get('limit') ?? 50);
+    const after = url.searchParams.get('after');
+    const before = Number(url.searchParams.get('before') ?? Number.POSITIVE_INFINITY);
+    const there = log
+      .filter(({ seq }) => seq <= this.completeTo && !this.voids.has(seq))
+      .map(({ offset, ...entry }) => entry);
+    const messages =
+      after === null
+        ? there
+            .filter(({ seq }) => seq < before)
+            .reverse()
+            .slice(0, limit)
+        : there.filter(({ seq }) => seq > Number(after)).slice(0, limit);
+    reply(200, { messages, last_seq: log.length, complete_to: Math.min(this.completeTo, log.length) });
+  }
+}
+
+function ms(offset: string): number {
+  return Number(offset.split('-')[0]);
+}
+
+/** Polls until the condition holds; a test fails with what was expected. */
+export async function until(what: string, condition: () => boolean, timeoutMs = 5_000): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
+  while (!condition()) {
+    if (Date.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
