@@ -80,8 +80,8 @@ async function connectSingle(target: RedisTarget, options: ConnectOptions): Prom
           sentinels: target.nodes,
           name: target.name!,
           failoverDetector: true,
-          // One round over the Sentinels an attempt; `retryStrategy` paces the attempts.
-          sentinelRetryStrategy: () => null,
+          // Without a delay here ioredis gives up for ever once all Sentinels were asked in vain.
+          sentinelRetryStrategy: backoffMs,
           sentinelCommandTimeout: CONNECT_TIMEOUT_MS,
         }
       : node),
@@ -107,6 +107,10 @@ async function connectSingle(target: RedisTarget, options: ConnectOptions): Prom
     redis.disconnect();
     throw error;
   }
+  // As long as no Sentinel names a reachable primary: each round over them fails the commands that came since the last.
+  redis.on('error', (error) => {
+    if (error.message.startsWith('All sentinels are unreachable')) failQueued(redis);
+  });
   topology.start();
   return store(target, redis, topology, () => new WatchedConnection(singleDialer(redis, settings, topology)));
 }
@@ -132,14 +136,17 @@ async function connectCluster(target: RedisTarget, options: ConnectOptions): Pro
   const topology = new Topology(cluster);
   logErrors(cluster, target, options.logger);
   await untilReady(cluster, target, options);
-  // While no node is reachable ioredis keeps commands without a bound. Each failed attempt to reconnect fails them.
-  cluster.on('reconnecting', () => {
-    (cluster as unknown as { flushQueue(error: Error): void }).flushQueue(new Error('Connection is closed.'));
-  });
+  // Each failed attempt to reach any node fails the commands that came since the last.
+  cluster.on('reconnecting', () => failQueued(cluster));
   topology.start();
   return store(target, cluster, topology, (partition, partitions) => {
     return new WatchedConnection(clusterDialer(cluster, settings, topology, partition, partitions));
   });
+}
+
+/** While it connects, ioredis keeps commands in a queue without a bound; only its own code can empty that. */
+function failQueued(client: Redis | Cluster): void {
+  (client as unknown as { flushQueue(error: Error): void }).flushQueue(new Error('Connection is closed.'));
 }
 
 function store(

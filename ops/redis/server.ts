@@ -82,27 +82,54 @@ async function launch(binary: string, dir: string, port: number, options: RedisS
     'stream-node-max-bytes': '1024',
   };
   const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
+  args.push(...(options.extraArgs ?? []));
+  const server = await launchProcess({
+    binary,
+    args,
+    dir,
+    port,
+    temporary,
+    logFile,
+    ready: 'Ready to accept connections',
+  });
+  if (!temporary) writeFileSync(join(dir, OWNER_FILE), JSON.stringify({ pid: server.pid, port }));
+  return server;
+}
+
+export interface Launch {
+  binary: string;
+  args: readonly string[];
+  dir: string;
+  port: number;
+  /** The folder goes with the server, which need not save anything when it ends. */
+  temporary: boolean;
+  logFile: string;
+  /** What the server logs when it can be used. Its own word: a connection might reach another one that has the port. */
+  ready: string;
+}
+
+/** Starts a Redis process, a data server or a Sentinel. */
+export async function launchProcess(launch: Launch): Promise<RedisServer> {
+  const { dir, port, temporary, logFile } = launch;
   // Detached: a Ctrl-C in the terminal must not stop Redis before the processes that still write to it.
-  const child = spawn(binary, [...args, ...(options.extraArgs ?? [])], { stdio: 'ignore', detached: true });
+  const child = spawn(launch.binary, launch.args, { stdio: 'ignore', detached: true });
   const exited = exitOf(child);
   child.unref();
   endWithUs(child, temporary ? 'now' : 'gently');
 
   const deadline = Date.now() + START_TIMEOUT_MS;
-  while (!isReady(logFile)) {
+  while (!existsSync(logFile) || !readFileSync(logFile, 'utf8').includes(launch.ready)) {
     const early = await Promise.race([exited, sleep(15)]);
     if (early !== undefined || Date.now() > deadline) {
       child.kill('SIGKILL');
       throw new Error(`redis-server on port ${port} did not start${early ? ` (${early})` : ''}: ${lastLines(logFile)}`);
     }
   }
-  const pid = child.pid!;
-  if (!temporary) writeFileSync(join(dir, OWNER_FILE), JSON.stringify({ pid, port }));
   return {
     url: `redis://${HOST}:${port}`,
     host: HOST,
     port,
-    pid,
+    pid: child.pid!,
     dir,
     kill: (signal) => void child.kill(signal),
     async stop() {
@@ -148,11 +175,6 @@ export function freePort(): Promise<number> {
       server.close(() => (typeof address === 'object' && address ? done(address.port) : fail(new Error('no port'))));
     });
   });
-}
-
-/** By its own word: a connection might reach another server that has the port. */
-function isReady(logFile: string): boolean {
-  return existsSync(logFile) && readFileSync(logFile, 'utf8').includes('Ready to accept connections');
 }
 
 /** Sends one inline command and returns what comes back first, raw. */
