@@ -3,7 +3,8 @@ import type { AppContext, RunningApp } from '../../lib/config/context.ts';
 import { keyspace } from '../../lib/keyspace/index.ts';
 import { PartitionLeases } from '../../lib/partitions/leases.ts';
 import { LOG_ROLES, LOG_TAIL_MS } from '../../lib/partitions/roles.ts';
-import { LogFollower } from '../../lib/redis/follow.ts';
+import { startAlone } from '../../lib/process/run.ts';
+import { backOff, LogFollower } from '../../lib/redis/follow.ts';
 import { msOf, ZERO } from '../../lib/redis/ids.ts';
 import { Verbs } from '../../lib/redis/verbs.ts';
 import { FanoutWorker } from './worker.ts';
@@ -30,7 +31,7 @@ export async function startFanout(ctx: AppContext): Promise<RunningApp> {
     onRetry: () => metrics.retries.of('read_log').inc(),
   });
   const held = new Set<number>();
-  const leases = new PartitionLeases({
+  const leases: PartitionLeases = new PartitionLeases({
     store,
     partitions: config.partitions,
     role: ROLE,
@@ -50,14 +51,15 @@ export async function startFanout(ctx: AppContext): Promise<RunningApp> {
   });
 
   async function take(p: number): Promise<void> {
-    while (held.has(p)) {
+    for (let failures = 0; held.has(p); failures++) {
       try {
         const from = await worker.gain(p);
         if (held.has(p)) follower.add(p, from);
         return;
       } catch (error) {
         logger.warn({ err: error, partition: p }, 'reading the cursors failed, trying again');
-        await new Promise((resolve) => setTimeout(resolve, 200 + Math.random() * 300));
+        leases.completedRound(); // the loop lives, and says what is wrong
+        await backOff(failures);
       }
     }
   }
@@ -113,3 +115,5 @@ export async function startFanout(ctx: AppContext): Promise<RunningApp> {
     },
   };
 }
+
+if (import.meta.main) await startAlone('fanout', startFanout);

@@ -28,7 +28,8 @@ const cache = new Map<number, string[]>();
 function tagsOf(partitions: number): string[] {
   const known = cache.get(partitions);
   if (known) return known;
-  if (!isPartitionCount(partitions)) throw new RangeError(`PARTITIONS must be a power of two up to 1024: ${partitions}`);
+  if (!isPartitionCount(partitions))
+    throw new RangeError(`PARTITIONS must be a power of two up to 1024: ${partitions}`);
   const tags = Array.from({ length: partitions }, (_, p) => {
     for (let n = 0; ; n++) {
       const tag = `${p}.${salt(n)}`;

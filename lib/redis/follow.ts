@@ -26,7 +26,7 @@ export interface FollowOptions {
   pauseMs: number;
   /** Must settle; a rejection repeats the same batches after a back-off. */
   handle(batches: LogBatch[]): Promise<void>;
-  /** After each completed round, also an empty one. */
+  /** After each round, also an empty or a failed one: never called while a read or a batch does not settle. */
   onRound(): void;
   onRetry(): void;
 }
@@ -140,15 +140,11 @@ class Lane {
       } catch (error) {
         if (this.#stopping) return;
         this.#o.onRetry();
+        this.#o.onRound(); // the loop lives, and says what is wrong: not the silence that leases watch for
         this.#o.logger.warn(
           { err: error, partitions: [...this.positions.keys()] },
           'reading the log failed, trying again',
         );
-        if (failures > 3) {
-          // The slot may have moved: ask for the owner again.
-          this.#connection?.close();
-          this.#connection = undefined;
-        }
         await backOff(failures++);
       }
     }
@@ -166,6 +162,7 @@ class Lane {
         return;
       } catch (error) {
         this.#o.onRetry();
+        this.#o.onRound(); // the loop lives, and says what is wrong: not the silence that leases watch for
         this.#o.logger.warn(
           { err: error, partitions: batches.map((b) => b.partition) },
           'handling the log failed, trying again',

@@ -145,6 +145,7 @@ export class Verbs {
         INBOX_TTL_MS,
         DORMANT_AFTER_MS,
         this.#keys.bell(p, ''),
+        BELL_ENTRIES,
       ],
     );
     if (reply[0] === 'too_many') return 'too_many';
@@ -165,6 +166,17 @@ export class Verbs {
       [this.#keys.sessions(user), this.#keys.devices(user), this.#keys.inbox(user)],
       [device, session, DORMANT_AFTER_MS],
     );
+  }
+
+  /** All the users must be of partitions that one command may touch. */
+  reassert(gateway: string, sessions: readonly { user: string; device: string; session: string }[]) {
+    const keys = sessions.flatMap(({ user }) => [
+      this.#keys.sessions(user),
+      this.#keys.devices(user),
+      this.#keys.inbox(user),
+    ]);
+    const args = sessions.flatMap(({ device, session }) => [device, session]);
+    return this.#run<(0 | 1 | 2 | 3)[]>('reassert', keys, [gateway, INBOX_TTL_MS, ...args]);
   }
 
   /** All the users must be of partitions that one command may touch. */
@@ -193,6 +205,7 @@ export class Verbs {
         this.#keys.bell(this.#keys.partitionOf(user), ''),
         INBOX_ENTRIES,
         INBOX_TTL_MS,
+        BELL_ENTRIES,
       ],
     );
     return moved < 0 ? undefined : { moved: moved === 1, seq, unread };

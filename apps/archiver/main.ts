@@ -1,0 +1,157 @@
+/**
+ * The archiver as a process: leases partitions, follows their logs into the archive, moves its position, trims the log.
+ *
+ * The position moves only after the archive has the rows, so a kill in between repeats and loses nothing: writes carry
+ * the log's time and are idempotent (design, rule 11).
+ */
+import { type Archive, ArchiveError, type ArchiveRow } from '../../lib/archive/index.ts';
+import type { AppContext, RunningApp } from '../../lib/config/context.ts';
+import { keyspace } from '../../lib/keyspace/index.ts';
+import { PartitionLeases } from '../../lib/partitions/leases.ts';
+import { LOG_ROLES, LOG_TAIL_MS } from '../../lib/partitions/roles.ts';
+import { startAlone } from '../../lib/process/run.ts';
+import type { StreamEntry } from '../../lib/redis/blocking.ts';
+import { backOff, type LogBatch, LogFollower } from '../../lib/redis/follow.ts';
+import { ZERO } from '../../lib/redis/ids.ts';
+import { Verbs } from '../../lib/redis/verbs.ts';
+import { rowOf } from './row.ts';
+
+const ROLE = 'archiver';
+const ENTRIES_PER_READ = 250;
+const ROWS_PER_WRITE = 500;
+/** History joins the log's tail, so nobody waits for the archive: fuller batches cost less. */
+const PAUSE_MS = 100;
+
+export async function startArchiver(ctx: AppContext): Promise<RunningApp> {
+  const { store, metrics, config, archive } = ctx;
+  const logger = ctx.logger.child({ role: ROLE });
+  const keys = keyspace(config.partitions);
+  const verbs = new Verbs(store.command, keys, (name, seconds) => metrics.redisSeconds.of(name).observe(seconds));
+  const held = new Set<number>();
+
+  async function setAside(p: number, entry: { id: string; fields: string[] }, reason: string): Promise<void> {
+    await store.command.xadd(
+      keys.dead(p),
+      'MAXLEN',
+      '~',
+      10_000,
+      '*',
+      'log_id',
+      entry.id,
+      'reason',
+      reason,
+      ...entry.fields,
+    );
+    metrics.deadLetters.of(ROLE).inc();
+    logger.error({ partition: p, logId: entry.id, reason }, 'a log entry cannot be archived and was set aside');
+  }
+
+  async function handle(batches: LogBatch[]): Promise<void> {
+    const rows: ArchiveRow[] = [];
+    const origin = new Map<ArchiveRow, { p: number; entry: StreamEntry }>();
+    for (const { partition, entries } of batches) {
+      for (const entry of entries) {
+        try {
+          const row = rowOf(entry);
+          rows.push(row);
+          origin.set(row, { p: partition, entry });
+        } catch (error) {
+          await setAside(partition, entry, error instanceof Error ? error.message : String(error));
+        }
+      }
+    }
+    for (let i = 0; i < rows.length; i += ROWS_PER_WRITE) {
+      const started = performance.now();
+      const chunk = rows.slice(i, i + ROWS_PER_WRITE);
+      await writeAll(archive, chunk, async (row, reason) => {
+        const from = origin.get(row);
+        if (from) await setAside(from.p, from.entry, reason);
+      });
+      metrics.archiveBatch.observe(chunk.length);
+      metrics.archiveSeconds.observe((performance.now() - started) / 1000);
+    }
+    const oldest = Math.min(...batches.flatMap((b) => (b.entries[0] ? [Number.parseInt(b.entries[0].id, 10)] : [])));
+    await Promise.all(
+      batches.map(async ({ partition, entries }) => {
+        const last = entries.at(-1);
+        if (!last || !held.has(partition)) return;
+        await verbs.advance(partition, ROLE, last.id, LOG_TAIL_MS, LOG_ROLES);
+        const full = entries.length >= ENTRIES_PER_READ;
+        metrics.logLagEntries.of(ROLE, String(partition)).set(full ? entries.length : 0);
+        metrics.logLagSeconds.of(ROLE, String(partition)).set(full ? (Date.now() - oldest) / 1000 : 0);
+      }),
+    );
+  }
+
+  const follower = new LogFollower({
+    store,
+    partitions: config.partitions,
+    logKey: keys.log,
+    logger,
+    count: ENTRIES_PER_READ,
+    pauseMs: PAUSE_MS,
+    handle,
+    onRound: () => leases.completedRound(),
+    onRetry: () => metrics.retries.of('archive').inc(),
+  });
+  const leases: PartitionLeases = new PartitionLeases({
+    store,
+    partitions: config.partitions,
+    role: ROLE,
+    worker: ctx.incarnation,
+    logger,
+    onGained: (p) => {
+      held.add(p);
+      metrics.leases.of(ROLE, String(p)).set(1);
+      void take(p);
+    },
+    onLost: async (p) => {
+      held.delete(p);
+      metrics.leases.of(ROLE, String(p)).set(0);
+      await follower.remove(p);
+    },
+  });
+
+  async function take(p: number): Promise<void> {
+    for (let failures = 0; held.has(p); failures++) {
+      try {
+        const from = (await store.command.hget(keys.positions(p), ROLE)) ?? ZERO;
+        if (held.has(p)) follower.add(p, from);
+        return;
+      } catch (error) {
+        logger.warn({ err: error, partition: p }, 'reading the position failed, trying again');
+        leases.completedRound(); // the loop lives, and says what is wrong
+        await backOff(failures);
+      }
+    }
+  }
+
+  await leases.start();
+  return {
+    async stop() {
+      await leases.stop();
+      await follower.stop();
+    },
+  };
+}
+
+/** A row that can never be written is set aside; the others are written. Anything else is the caller's to repeat. */
+async function writeAll(
+  archive: Archive,
+  rows: readonly ArchiveRow[],
+  onBadRow: (row: ArchiveRow, reason: string) => Promise<void>,
+): Promise<void> {
+  let left = rows;
+  while (left.length > 0) {
+    try {
+      return await archive.write(left);
+    } catch (error) {
+      if (!(error instanceof ArchiveError) || error.retryable || !error.row) throw error;
+      const bad = error.row;
+      await onBadRow(bad, error.message);
+      left = left.filter((row) => row !== bad);
+    }
+  }
+}
+
+if (import.meta.main) await startAlone('archiver', startArchiver);

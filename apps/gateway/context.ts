@@ -1,0 +1,30 @@
+/** What the gateway's parts share. */
+import type { Archive } from '../../lib/archive/index.ts';
+import type { TokenVerifier } from '../../lib/auth/index.ts';
+import type { Config } from '../../lib/config/index.ts';
+import type { Keyspace } from '../../lib/keyspace/index.ts';
+import type { RedisStore } from '../../lib/redis/connect.ts';
+import type { Verbs } from '../../lib/redis/verbs.ts';
+import type { Logger } from '../../lib/telemetry/logger.ts';
+import type { Metrics } from '../../lib/telemetry/metrics.ts';
+
+export interface GatewayContext {
+  readonly config: Config;
+  readonly store: RedisStore;
+  readonly keys: Keyspace;
+  readonly verbs: Verbs;
+  readonly archive: Archive;
+  readonly verifier: TokenVerifier;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  /** This process's name in bells and registrations, new at each start. */
+  readonly incarnation: string;
+}
+
+/** For whom a call acts. */
+export interface Caller {
+  readonly user: string;
+  readonly name?: string;
+  /** A service token: manages and reads every group. */
+  readonly service: boolean;
+}

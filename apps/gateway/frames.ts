@@ -1,0 +1,100 @@
+/** What each frame of a session that is up does. */
+import { AuthError } from '../../lib/auth/index.ts';
+import { encodeAccepted } from '../../lib/protocol/encode.ts';
+import { MillraceError } from '../../lib/protocol/errors.ts';
+import type { AckFrame, ClientFrame, ReadFrame, RefreshFrame, SendFrame } from '../../lib/protocol/frames.ts';
+import { compareIds } from '../../lib/redis/ids.ts';
+import { accept, asMillraceError, targetOf } from './accept.ts';
+import type { Caller } from './context.ts';
+import type { Hub } from './hub.ts';
+import { membershipOf } from './membership.ts';
+import type { Session } from './session.ts';
+
+export async function handleFrame(hub: Hub, session: Session, frame: ClientFrame, metadata?: string): Promise<void> {
+  const { caller } = session;
+  if (!caller) return;
+  try {
+    switch (frame.type) {
+      case 'send':
+        return await send(hub, session, caller, frame, metadata);
+      case 'ack':
+        return ack(hub, session, caller, frame);
+      case 'read':
+        return await read(hub, session, caller, frame);
+      case 'ping': {
+        const n = frame.n === undefined ? {} : { n: frame.n };
+        return session.send({ type: 'pong', ...n, ts: Date.now(), ...refOf(frame) });
+      }
+      case 'refresh':
+        return await refresh(hub, session, frame);
+      case 'hello':
+        throw new MillraceError('bad_request', 'hello was said already');
+      default:
+        throw new MillraceError('bad_request', `${frame.type} is not offered by this server`);
+    }
+  } catch (error) {
+    const refusal = asMillraceError(hub.ctx, error, frame.type);
+    hub.ctx.metrics.errors.of(refusal.code).inc();
+    const clientId = 'client_id' in frame ? { client_id: frame.client_id } : {};
+    session.refuse(refusal, { ...refOf(frame), ...clientId });
+  }
+}
+
+/** One append per session and channel at a time: a sender's order is kept, whatever happens to the first. */
+async function send(hub: Hub, session: Session, caller: Caller, frame: SendFrame, metadata: string | undefined) {
+  const { channel } = targetOf(caller, frame);
+  const submission = {
+    channel,
+    clientId: frame.client_id,
+    content: frame.content,
+    metadata,
+    device: session.device,
+  };
+  session.sending ??= new Map();
+  const { sending } = session;
+  const before = sending.get(channel);
+  const mine = before ? before.then(() => accept(hub.ctx, caller, submission)) : accept(hub.ctx, caller, submission);
+  const settled = mine.then(
+    () => undefined,
+    () => undefined,
+  );
+  sending.set(channel, settled);
+  try {
+    const accepted = await mine;
+    session.sendText(encodeAccepted({ ...accepted, ref: frame.ref }));
+  } finally {
+    if (sending.get(channel) === settled) sending.delete(channel);
+  }
+}
+
+function ack(hub: Hub, session: Session, caller: Caller, { offset }: AckFrame): void {
+  if (compareIds(offset, session.offset) > 0) {
+    throw new MillraceError('bad_request', 'offset: not sent in this session');
+  }
+  if (compareIds(offset, session.acked) <= 0) return;
+  session.acked = offset;
+  hub.acks.add(session.id, { user: caller.user, device: session.device, offset });
+}
+
+async function read(hub: Hub, session: Session, caller: Caller, { channel, seq }: ReadFrame): Promise<void> {
+  const moved = await hub.ctx.verbs.read({ user: caller.user, channel, seq, device: session.device });
+  // No such conversation: a channel without messages so far, or none of the caller's.
+  if (!moved) await membershipOf(hub.ctx, { ...caller, service: false }, channel);
+}
+
+async function refresh(hub: Hub, session: Session, frame: RefreshFrame): Promise<void> {
+  try {
+    const identity = await hub.ctx.verifier.verify(frame.token);
+    if (identity.user !== session.subject) throw new AuthError('the token is of another user');
+    session.expiresAt = identity.expiresAt;
+    session.send({ type: 'refreshed', expires: identity.expiresAt, ...refOf(frame) });
+  } catch (error) {
+    if (!(error instanceof AuthError)) throw error;
+    session.refuse(new MillraceError('unauthenticated', error.message), refOf(frame));
+    session.close('unauthenticated');
+  }
+}
+
+function refOf(frame: { ref?: string | undefined }): { ref?: string } {
+  return frame.ref === undefined ? {} : { ref: frame.ref };
+}

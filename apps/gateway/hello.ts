@@ -1,0 +1,109 @@
+/** From a first frame to a session that is up: who it is, where it starts, what it is told. */
+import pLimit, { type LimitFunction } from 'p-limit';
+import { AuthError, type Identity } from '../../lib/auth/index.ts';
+import { MillraceError } from '../../lib/protocol/errors.ts';
+import type { HelloFrame } from '../../lib/protocol/frames.ts';
+import { HEARTBEAT_MS } from '../../lib/protocol/limits.ts';
+import { asMillraceError } from './accept.ts';
+import type { Caller } from './context.ts';
+import type { Hub } from './hub.ts';
+import type { Session } from './session.ts';
+
+/** Attaches at once: a reconnect storm is let in at the pace at which they are answered. */
+const ATTACHES_AT_ONCE = 64;
+
+export class Greeter {
+  readonly #hub: Hub;
+  readonly #admit: LimitFunction = pLimit(ATTACHES_AT_ONCE);
+
+  constructor(hub: Hub) {
+    this.#hub = hub;
+  }
+
+  /** `upgrade`: who the upgrade's own Authorization header said. Resolves when the session is up, or closed. */
+  async greet(session: Session, hello: HelloFrame, upgrade: Identity | undefined): Promise<void> {
+    const answers = hello.ref === undefined ? {} : { ref: hello.ref };
+    let caller: Caller;
+    try {
+      caller = await this.#authenticate(session, hello, upgrade);
+    } catch (error) {
+      session.refuse(asMillraceError(this.#hub.ctx, error, 'hello'), answers);
+      session.close('unauthenticated');
+      return;
+    }
+    session.caller = caller;
+    session.device = hello.device;
+    try {
+      await this.#admit(() => this.#attach(session, caller, hello));
+    } catch (error) {
+      const refusal = asMillraceError(this.#hub.ctx, error, 'attach');
+      session.refuse(refusal, answers);
+      session.close(refusal.code === 'internal' ? 'internal' : 'goingAway');
+      return;
+    }
+    if (session.state === 'attaching' && session.open) this.#hub.startReplay(session);
+  }
+
+  async #authenticate(session: Session, hello: HelloFrame, upgrade: Identity | undefined): Promise<Caller> {
+    const identity = hello.token === undefined ? upgrade : await this.#verify(hello.token);
+    if (!identity) throw new MillraceError('unauthenticated', 'no token: put one into hello or the upgrade');
+    if (upgrade && upgrade.user !== identity.user) {
+      throw new MillraceError('unauthenticated', 'the tokens of upgrade and hello are of different users');
+    }
+    if (hello.user !== undefined && !identity.admin) {
+      throw new MillraceError('forbidden', 'only a service token may act for another user');
+    }
+    session.expiresAt = identity.expiresAt;
+    session.subject = identity.user;
+    return {
+      user: hello.user ?? identity.user,
+      service: identity.admin,
+      ...(identity.name === undefined ? {} : { name: identity.name }),
+    };
+  }
+
+  async #verify(token: string): Promise<Identity> {
+    try {
+      return await this.#hub.ctx.verifier.verify(token);
+    } catch (error) {
+      if (error instanceof AuthError) throw new MillraceError('unauthenticated', error.message);
+      throw error;
+    }
+  }
+
+  async #attach(session: Session, { user }: Caller, hello: HelloFrame): Promise<void> {
+    const { ctx } = this.#hub;
+    if (!session.open) return;
+    const attached = await ctx.verbs.attach({
+      user,
+      device: hello.device,
+      session: session.id,
+      gateway: ctx.incarnation,
+      ...(hello.since === undefined ? {} : { since: hello.since }),
+      maxSessions: ctx.config.limits.sessions,
+    });
+    if (attached === 'too_many') return session.close('tooManySessions');
+    session.offset = attached.position;
+    session.acked = attached.position;
+    this.#hub.join(session, user, attached);
+    if (!session.open) return this.#hub.depart(session); // closed meanwhile, before there was anything to detach
+    if (attached.replaced?.gateway === ctx.incarnation) {
+      this.#hub.sessions.get(attached.replaced.session)?.close('replaced');
+    }
+    session.send({
+      type: 'welcome',
+      user,
+      device: hello.device,
+      session: session.id,
+      offset: attached.position,
+      resumed: !attached.first,
+      heartbeat_ms: HEARTBEAT_MS,
+      limits: ctx.config.limits,
+    });
+    if (attached.gap) {
+      const since = hello.since ?? attached.position;
+      await this.#hub.tellGap(session, since, attached.oldest);
+      session.gapToldAt = attached.position;
+    }
+  }
+}

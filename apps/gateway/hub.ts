@@ -1,0 +1,222 @@
+/**
+ * The sessions of this gateway, the feeds that they share per user, and the lanes that read for them.
+ *
+ * Holds nothing that cannot be rebuilt: a client resumes from its offset on any other gateway.
+ */
+import type { StreamBatch, StreamEntry } from '../../lib/redis/blocking.ts';
+import { backOff } from '../../lib/redis/follow.ts';
+import { compareIds, maxId } from '../../lib/redis/ids.ts';
+import type { Attached } from '../../lib/redis/verbs.ts';
+import { Acks } from './acks.ts';
+import type { GatewayContext } from './context.ts';
+import { Feed } from './feed.ts';
+import { Lane } from './lane.ts';
+import { Renderer } from './render.ts';
+import type { Session } from './session.ts';
+import { Sweeper } from './sweep.ts';
+
+/** Entries that a replay reads at a time. */
+const REPLAY_COUNT = 64;
+
+export class Hub {
+  readonly ctx: GatewayContext;
+  readonly sessions = new Map<string, Session>();
+  readonly acks: Acks;
+  readonly #feeds = new Map<string, Feed>();
+  readonly #lanes: Lane[];
+  readonly #laneOf: Lane[] = [];
+  readonly #renderer = new Renderer();
+  readonly #sweeper: Sweeper;
+  readonly #departing = new Set<Promise<void>>();
+
+  constructor(ctx: GatewayContext) {
+    this.ctx = ctx;
+    this.acks = new Acks(ctx);
+    const all = Array.from({ length: ctx.keys.partitions }, (_, p) => p);
+    this.#sweeper = new Sweeper(this);
+    this.#lanes = ctx.store.groups(all).map((group) => {
+      const lane = new Lane(ctx, group, {
+        feedOf: (user) => this.#feeds.get(user),
+        feeds: () => this.#feeds.values(),
+        onEntries: (feed, batch, full) => this.#onEntries(feed, batch, full),
+        onReplaced: (id) => this.sessions.get(id)?.close('replaced'),
+        onReconnect: () => this.#sweeper.all(),
+        onBatch: () => this.#renderer.clear(),
+      });
+      for (const p of group) this.#laneOf[p] = lane;
+      return lane;
+    });
+    this.#sweeper.start();
+  }
+
+  /** Live feeds, in no order. */
+  feeds(): Iterable<Feed> {
+    return this.#feeds.values();
+  }
+
+  mark(feed: Feed, cause: Feed['cause']): void {
+    this.#laneOf[feed.partition]?.mark(feed, cause);
+  }
+
+  /** Puts an attached session among its user's; from now on rings count for it. */
+  join(session: Session, user: string, attached: Attached): Feed {
+    let feed = this.#feeds.get(user);
+    if (!feed) {
+      feed = new Feed(user, this.ctx.keys.partitionOf(user), this.ctx.keys.inbox(user), attached.position);
+      this.#feeds.set(user, feed);
+    }
+    feed.sessions.add(session);
+    session.feed = feed;
+    this.ctx.metrics.sessions.inc();
+    return feed;
+  }
+
+  /** Takes a closed session out, and detaches it in the store, however often that has to be asked. */
+  async depart(session: Session): Promise<void> {
+    this.sessions.delete(session.id);
+    const { feed } = session;
+    if (!feed?.sessions.delete(session)) return;
+    feed.live.delete(session);
+    this.ctx.metrics.sessions.dec();
+    if (feed.sessions.size === 0) {
+      this.#feeds.delete(feed.user);
+      this.#laneOf[feed.partition]?.forget(feed);
+    }
+    const detached = this.#detach(session, feed.user);
+    this.#departing.add(detached);
+    await detached;
+    this.#departing.delete(detached);
+  }
+
+  async #detach(session: Session, user: string): Promise<void> {
+    await this.acks.flush();
+    for (let failures = 0; failures < 5; failures++) {
+      try {
+        await this.ctx.verbs.detach(user, session.device, session.id);
+        return;
+      } catch (error) {
+        this.ctx.metrics.retries.of('detach').inc();
+        this.ctx.logger.warn({ err: error, user }, 'detaching failed, trying again');
+        await backOff(failures + 2);
+      }
+    }
+  }
+
+  /** Sends a session what its inbox holds beyond its offset, until it has reached the feed and is live. */
+  async replay(session: Session): Promise<void> {
+    const { feed } = session;
+    if (!feed) return;
+    session.state = 'replaying';
+    const renderer = new Renderer();
+    while (session.open && session.state === 'replaying') {
+      if (session.congested) return this.#pause(session);
+      const from = session.offset;
+      const rings = feed.rings;
+      this.ctx.metrics.inboxReads.of('replay').inc();
+      // In this order: what is trimmed after the read was still in it, so a gap may be told too often, never too seldom.
+      const [entries, trimmed] = await Promise.all([
+        this.ctx.store.command.xrange(feed.inboxKey, `(${from}`, '+', 'COUNT', REPLAY_COUNT),
+        this.ctx.store.command.hget(this.ctx.keys.devices(feed.user), 'trimmed'),
+      ]);
+      if (trimmed && from !== session.gapToldAt && compareIds(trimmed, from) > 0)
+        await this.tellGap(session, from, entries[0]?.[0] ?? null);
+      if (!session.open) return;
+      const list = entries.map(([id, fields]): StreamEntry => ({ id, fields }));
+      this.ctx.metrics.delivered.inc(session.write(list, renderer));
+      renderer.clear();
+      // No entry is left between a trimmed stretch and what comes next.
+      if (list.length === 0 && trimmed) session.offset = maxId(session.offset, trimmed);
+      const atEnd = list.length < REPLAY_COUNT && (list.length === 0 || session.offset === list.at(-1)?.id);
+      if (!atEnd || feed.rings !== rings) continue;
+      if (feed.live.size === 0) feed.position = session.offset;
+      else if (compareIds(session.offset, feed.position) < 0) continue;
+      session.state = 'live';
+      feed.live.add(session);
+      if (!session.liveTold) {
+        session.liveTold = true;
+        session.send({ type: 'live', offset: session.offset });
+      }
+    }
+  }
+
+  /** With it go the heads of all the user's channels, so that the client knows what to fill. */
+  async tellGap(session: Session, since: string, oldest: string | null): Promise<void> {
+    session.gapToldAt = since;
+    const user = session.feed?.user ?? '';
+    const conversations = await this.ctx.store.command.hgetall(this.ctx.keys.conversations(user));
+    const channels = Object.entries(conversations).map(([channel, mark]) => ({
+      channel,
+      last_seq: Number(mark.slice(0, mark.indexOf(' '))),
+    }));
+    this.ctx.metrics.gaps.inc();
+    session.send({ type: 'gap', since, oldest, channels });
+  }
+
+  #onEntries(feed: Feed, batch: StreamBatch, full: boolean): Promise<void> | undefined {
+    // An overflow leaves a full inbox: only then can something between the position and the first entry be gone.
+    if (full || feed.gapPending) return this.#afterGapCheck(feed, batch.entries);
+    this.#hand(feed, batch.entries);
+    return undefined;
+  }
+
+  async #afterGapCheck(feed: Feed, entries: StreamEntry[]): Promise<void> {
+    const { command } = this.ctx.store;
+    const trimmed = await command.hget(this.ctx.keys.devices(feed.user), 'trimmed');
+    if (feed.gapPending || (trimmed && compareIds(trimmed, feed.position) > 0)) {
+      feed.gapPending = false;
+      const oldest = entries[0]?.id ?? null;
+      for (const session of feed.live) await this.tellGap(session, session.offset, oldest);
+    }
+    this.#hand(feed, entries);
+  }
+
+  #hand(feed: Feed, entries: StreamEntry[]): void {
+    const last = entries.at(-1);
+    if (!last) return;
+    feed.position = last.id;
+    const now = Date.now();
+    for (const session of feed.live) {
+      const written = session.write(entries, this.#renderer);
+      this.ctx.metrics.delivered.inc(written);
+      if (session.offset !== last.id && compareIds(session.offset, last.id) < 0) this.#pause(session);
+    }
+    for (const { fields } of entries) {
+      if (fields[1] === 'message')
+        this.ctx.metrics.deliveryLatency.observe(Math.max(0, now - Number(fields[13])) / 1000);
+    }
+  }
+
+  /** The client does not read: nothing more is fetched for it until its socket has drained. */
+  #pause(session: Session): void {
+    session.feed?.live.delete(session);
+    session.state = 'paused';
+    this.ctx.metrics.pausedSessions.inc();
+    let done = false;
+    const resume = () => {
+      if (done) return;
+      done = true;
+      session.raw.off('drain', resume);
+      session.raw.off('close', resume);
+      this.ctx.metrics.pausedSessions.dec();
+      if (session.state === 'paused') this.startReplay(session);
+    };
+    session.raw.once('drain', resume);
+    session.raw.once('close', resume);
+  }
+
+  /** Replays, and closes the session when the store does not answer: the client resumes. */
+  startReplay(session: Session): void {
+    this.replay(session).catch((error: unknown) => {
+      this.ctx.logger.warn({ err: error, user: session.caller?.user }, 'a replay failed; the client resumes');
+      session.close('goingAway', 'the store does not answer');
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#sweeper.stop();
+    await this.acks.flush();
+    this.acks.stop();
+    await Promise.all(this.#departing);
+    await Promise.all(this.#lanes.map((lane) => lane.stop()));
+  }
+}

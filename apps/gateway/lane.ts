@@ -1,0 +1,198 @@
+/**
+ * A lane waits for all the inboxes whose partitions one command may read, at the cost of what is delivered and not of
+ * what is watched (design §5): it blocks on the gateway's bells, then reads exactly the inboxes that rang.
+ *
+ * Invariant: a feed is in the dirty set from the moment that its inbox may hold something beyond its position, until a
+ * read of it came back short. A ring is a hint; what a lost one would hide, the sweep finds.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { BlockingConnection, StreamBatch } from '../../lib/redis/blocking.ts';
+import { backOff } from '../../lib/redis/follow.ts';
+import { ZERO } from '../../lib/redis/ids.ts';
+import { BELL_ENTRIES } from '../../lib/redis/verbs.ts';
+import type { GatewayContext } from './context.ts';
+import type { Feed } from './feed.ts';
+
+/** Inboxes per read, and entries per inbox: bounds the reply to some hundred kilobytes at 500-byte messages. */
+const FEEDS_PER_READ = 128;
+const ENTRIES_PER_FEED = 16;
+const BLOCK_MS = 500;
+/** Design §5: a pause when busy costs less than a wake per entry. */
+const PAUSE_MS = 2;
+const BUSY_FOR_MS = 20;
+
+export interface LaneEvents {
+  feedOf(user: string): Feed | undefined;
+  feeds(): Iterable<Feed>;
+  /** What the inbox holds beyond the feed's position; `full`: there may be more. Moves the position. */
+  onEntries(feed: Feed, batch: StreamBatch, full: boolean): Promise<void> | undefined;
+  onReplaced(session: string): void;
+  /** The connection is a new one, perhaps to another server. */
+  onReconnect(): void;
+  /** A batch has been handed out. */
+  onBatch(): void;
+}
+
+export class Lane {
+  readonly #ctx: GatewayContext;
+  readonly #events: LaneEvents;
+  readonly #partitions: readonly number[];
+  readonly #bells = new Map<string, string>();
+  readonly #dirty = new Set<Feed>();
+  readonly #loop: Promise<void>;
+  #connection: BlockingConnection | undefined;
+  #stopping = false;
+
+  constructor(ctx: GatewayContext, partitions: readonly number[], events: LaneEvents) {
+    this.#ctx = ctx;
+    this.#partitions = partitions;
+    this.#events = events;
+    // The name carries the incarnation, so the bells are new: from their very beginning.
+    for (const p of partitions) this.#bells.set(ctx.keys.bell(p, ctx.incarnation), ZERO);
+    this.#loop = this.#run();
+  }
+
+  /** To be read soon: at the latest after one block. */
+  mark(feed: Feed, cause: Feed['cause']): void {
+    feed.rings++;
+    if (!this.#dirty.has(feed)) feed.cause = cause;
+    this.#dirty.add(feed);
+  }
+
+  forget(feed: Feed): void {
+    this.#dirty.delete(feed);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    this.#connection?.close();
+    await this.#loop;
+  }
+
+  async #run(): Promise<void> {
+    let busyUntil = 0;
+    for (let failures = 0; !this.#stopping; ) {
+      try {
+        const connection = await this.#connect();
+        const rings = await this.#listen(connection);
+        let entries = 0;
+        while (this.#dirty.size > 0 && !this.#stopping) {
+          entries += await this.#read(connection);
+          if (this.#dirty.size > 0) await this.#listen(connection);
+        }
+        failures = 0;
+        const now = performance.now();
+        const pause = (rings > 1 || entries > 1 || now < busyUntil) && rings > 0;
+        if (rings > 0) busyUntil = now + BUSY_FOR_MS;
+        if (pause) await sleep(PAUSE_MS);
+      } catch (error) {
+        if (this.#stopping) return;
+        this.#ctx.metrics.retries.of('lane').inc();
+        this.#ctx.logger.warn({ err: error, partitions: this.#partitions }, 'reading inboxes failed, trying again');
+        await backOff(failures++);
+      }
+    }
+  }
+
+  async #connect(): Promise<BlockingConnection> {
+    if (this.#connection) return this.#connection;
+    const connection = await this.#ctx.store.blocking(this.#partitions[0] ?? 0, this.#ctx.keys.partitions);
+    connection.onReconnect(() => {
+      this.#markAll();
+      this.#events.onReconnect();
+    });
+    this.#connection = connection;
+    return connection;
+  }
+
+  #markAll(): void {
+    for (const feed of this.#events.feeds()) if (this.#partitions.includes(feed.partition)) this.mark(feed, 'ring');
+  }
+
+  /** Waits for a ring unless something is dirty. Returns how many entries the bells had. */
+  async #listen(connection: BlockingConnection): Promise<number> {
+    const streams = [...this.#bells].map(([key, after]) => ({ key, after }));
+    const wait = this.#dirty.size > 0 ? {} : { blockMs: BLOCK_MS };
+    const batches = await connection.xread(streams, { count: BELL_ENTRIES, ...wait });
+    let rings = 0;
+    for (const { key, entries } of batches) {
+      this.#bells.set(key, entries.at(-1)?.id ?? ZERO);
+      rings += entries.length;
+      if (entries.length >= BELL_ENTRIES) this.#markAll(); // it may have been cut: rings are lost
+      for (const { fields } of entries) {
+        if (fields[0] === 'replaced') this.#events.onReplaced(fields[1] ?? '');
+        else if (fields[0] === 'users') this.#ring(fields[1] ?? '');
+      }
+    }
+    this.#ctx.metrics.rings.inc(rings);
+    return rings;
+  }
+
+  #ring(users: string): void {
+    for (const user of users.split(' ')) {
+      const feed = this.#events.feedOf(user);
+      if (feed) this.mark(feed, 'ring');
+    }
+  }
+
+  async #read(connection: BlockingConnection): Promise<number> {
+    const feeds: Feed[] = [];
+    for (const feed of this.#dirty) {
+      if (feed.live.size === 0) this.#dirty.delete(feed);
+      else if (feeds.push(feed) >= FEEDS_PER_READ) break;
+    }
+    if (feeds.length === 0) return 0;
+    const batches = await this.#readInboxes(connection, feeds);
+    const byKey = new Map(batches.map((batch) => [batch.key, batch]));
+    let entries = 0;
+    for (const feed of feeds) {
+      this.#ctx.metrics.inboxReads.of(feed.cause).inc();
+      const batch = byKey.get(feed.inboxKey);
+      const full = batch !== undefined && batch.entries.length >= ENTRIES_PER_FEED;
+      this.#dirty.delete(feed);
+      if (full) this.#dirty.add(feed); // to the end of the line
+      if (!batch) continue;
+      this.#ctx.metrics.inboxFinds.of(feed.cause).inc();
+      entries += batch.entries.length;
+      const handed = this.#events.onEntries(feed, batch, full);
+      if (handed) await handed;
+    }
+    this.#events.onBatch();
+    return entries;
+  }
+
+  /** One user's inbox of the wrong type must not keep the others from theirs. */
+  async #readInboxes(connection: BlockingConnection, feeds: Feed[]): Promise<StreamBatch[]> {
+    const read = (some: Feed[]) =>
+      connection.xread(
+        some.map((feed) => ({ key: feed.inboxKey, after: feed.position })),
+        { count: ENTRIES_PER_FEED },
+      );
+    try {
+      const batches = await read(feeds);
+      for (const feed of feeds) if (feed.broken) this.#repaired(feed);
+      return batches;
+    } catch (error) {
+      if (!(error instanceof Error) || !error.message.includes('WRONGTYPE')) throw error;
+      if (feeds.length > 1) {
+        const half = feeds.length >> 1;
+        const first = await this.#readInboxes(connection, feeds.slice(0, half));
+        return [...first, ...(await this.#readInboxes(connection, feeds.slice(half)))];
+      }
+      const [feed] = feeds;
+      if (feed && !feed.broken) {
+        feed.broken = true;
+        this.#ctx.logger.error(
+          { user: feed.user, key: feed.inboxKey },
+          'an inbox has the wrong type: its user is set aside',
+        );
+      }
+      return [];
+    }
+  }
+
+  #repaired(feed: Feed): void {
+    feed.broken = false;
+    feed.gapPending = true;
+  }
+}

@@ -1,0 +1,60 @@
+/** The gateway as a process: WebSocket sessions and the HTTP API. */
+import type { AddressInfo } from 'node:net';
+import { createVerifier } from '../../lib/auth/index.ts';
+import type { AppContext, RunningApp } from '../../lib/config/context.ts';
+import { keyspace } from '../../lib/keyspace/index.ts';
+import { startAlone } from '../../lib/process/run.ts';
+import { Verbs } from '../../lib/redis/verbs.ts';
+import type { GatewayContext } from './context.ts';
+import { Hub } from './hub.ts';
+import { buildServer } from './server.ts';
+
+export interface RunningGateway extends RunningApp {
+  /** `http://host:port`. */
+  readonly address: string;
+}
+
+export async function startGateway(app: AppContext): Promise<RunningGateway> {
+  const { config, store, metrics } = app;
+  const keys = keyspace(config.partitions);
+  const ctx: GatewayContext = {
+    ...app,
+    logger: app.logger.child({ role: 'gateway' }),
+    keys,
+    verbs: new Verbs(store.command, keys, (name, seconds) => metrics.redisSeconds.of(name).observe(seconds)),
+    verifier: createVerifier({
+      ...(config.jwtSecret === undefined ? {} : { secret: config.jwtSecret }),
+      ...(config.jwtIssuer === undefined ? {} : { issuer: config.jwtIssuer }),
+      ...(config.jwtAudience === undefined ? {} : { audience: config.jwtAudience }),
+    }),
+  };
+  const hub = new Hub(ctx);
+  const { server, stopClock } = await buildServer(ctx, hub);
+  try {
+    await server.listen({ port: config.port, host: config.host });
+  } catch (error) {
+    stopClock();
+    await hub.stop();
+    throw error;
+  }
+  const { port } = server.server.address() as AddressInfo;
+  return {
+    address: `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${port}`,
+    async stop() {
+      stopClock();
+      const open = [...hub.sessions.values()];
+      const closed = Promise.all(
+        open.map((s) => new Promise<void>((resolve) => s.socket.once('close', () => resolve()))),
+      );
+      for (const session of open) session.close('goingAway');
+      let timer: NodeJS.Timeout | undefined;
+      await Promise.race([closed, new Promise<void>((resolve) => (timer = setTimeout(resolve, 2000)))]);
+      clearTimeout(timer);
+      for (const session of open) session.socket.terminate();
+      await server.close();
+      await hub.stop();
+    },
+  };
+}
+
+if (import.meta.main) await startAlone('gateway', startGateway);

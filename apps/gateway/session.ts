@@ -1,0 +1,108 @@
+/**
+ * One device's session on one socket, from its hello to its close: what it has been sent, and how it is sent more.
+ *
+ * `offset` is the last offset written to the socket. Invariant: everything in the inbox up to `offset` (and beyond where
+ * the session started) has been written once, in order; what lies beyond is written by the session's own replay, or, while
+ * it is in `feed.live`, by the feed's reads.
+ */
+import type { Socket } from 'node:net';
+import type { WebSocket } from 'ws';
+import { CLOSE_CODES, type CloseReason, errorFrame, type MillraceError } from '../../lib/protocol/errors.ts';
+import type { ServerFrame } from '../../lib/protocol/frames.ts';
+import type { StreamEntry } from '../../lib/redis/blocking.ts';
+import { compareIds, ZERO } from '../../lib/redis/ids.ts';
+import type { Caller } from './context.ts';
+import type { Feed } from './feed.ts';
+import type { Renderer } from './render.ts';
+
+/** Over this many bytes in the socket's buffer a session stops reading its inbox, until the buffer is empty again. */
+export const PAUSE_ABOVE_BYTES = 128 * 1024;
+/** Over this many, it is not even listened to: its own answers fill the buffer. */
+const DEAF_ABOVE_BYTES = 1024 * 1024;
+
+export type SessionState = 'new' | 'attaching' | 'replaying' | 'live' | 'paused' | 'closed';
+
+export class Session {
+  readonly id: string;
+  readonly socket: WebSocket;
+  readonly raw: Socket;
+  state: SessionState = 'new';
+  caller: Caller | undefined;
+  /** The token's own user: a refresh must be of the same. */
+  subject = '';
+  device = '';
+  feed: Feed | undefined;
+  offset = ZERO;
+  acked = ZERO;
+  /** Unix ms; of the token. */
+  expiresAt = Number.POSITIVE_INFINITY;
+  /** Monotonic ms; of the latest frame from the client, or of the upgrade. */
+  heardAt: number;
+  liveTold = false;
+  /** The offset of which a gap was last told. */
+  gapToldAt = '';
+  badFrames: number[] | undefined;
+  /** Per channel the append in flight: one at a time keeps a sender's order (design, rule 8). */
+  sending: Map<string, Promise<void>> | undefined;
+
+  constructor(id: string, socket: WebSocket, raw: Socket) {
+    this.id = id;
+    this.socket = socket;
+    this.raw = raw;
+    this.heardAt = performance.now();
+  }
+
+  get open(): boolean {
+    return this.state !== 'closed' && this.socket.readyState === 1;
+  }
+
+  get congested(): boolean {
+    return this.raw.writableLength > PAUSE_ABOVE_BYTES;
+  }
+
+  sendText(text: string): void {
+    if (this.socket.readyState !== 1) return;
+    this.socket.send(text);
+    if (this.raw.writableLength > DEAF_ABOVE_BYTES && !this.socket.isPaused) {
+      this.socket.pause();
+      this.raw.once('drain', () => this.socket.resume());
+    }
+  }
+
+  send(frame: ServerFrame): void {
+    this.sendText(JSON.stringify(frame));
+  }
+
+  refuse(error: MillraceError, answers: { ref?: string; client_id?: string }): void {
+    this.sendText(JSON.stringify(errorFrame(error, answers)));
+  }
+
+  /** Writes what the session has not had yet; returns how many frames. Stops when the socket's buffer is full. */
+  write(entries: readonly StreamEntry[], renderer: Renderer): number {
+    let written = 0;
+    this.raw.cork();
+    for (const entry of entries) {
+      if (compareIds(entry.id, this.offset) <= 0) continue;
+      if (this.congested) break;
+      const frame = renderer.frame(entry);
+      this.offset = entry.id;
+      if (frame === undefined) continue;
+      this.socket.send(frame);
+      written++;
+    }
+    this.raw.uncork();
+    return written;
+  }
+
+  close(reason: CloseReason, text?: string): void {
+    const { code, meaning } = CLOSE_CODES[reason];
+    this.socket.close(code, text ?? meaning);
+  }
+
+  /** Counts a malformed frame; true when it was the tenth within a minute. */
+  countBadFrame(now: number): boolean {
+    this.badFrames = (this.badFrames ?? []).filter((at) => now - at < 60_000);
+    this.badFrames.push(now);
+    return this.badFrames.length >= 10;
+  }
+}
