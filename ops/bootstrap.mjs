@@ -40,6 +40,11 @@ export function run(file, args) {
   const child = spawn(node24, [join(root, file), ...args], { stdio: ['inherit', 'inherit', 'inherit', 'ipc'] });
   // The terminal sends Ctrl-C to both of us; a signal sent to this process alone has to be passed on.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+  // npm killed outright tells nobody; what it started should not live on unseen.
+  const parent = process.ppid;
+  if (process.env.npm_lifecycle_event) {
+    setInterval(() => process.ppid !== parent && child.kill('SIGTERM'), 1000).unref();
+  }
   child.once('error', (error) => {
     process.stderr.write(`cannot run ${node24}: ${error.message}\n`);
     process.exit(1);
