@@ -6,48 +6,29 @@
  * of `send` resolves with is stored; nothing is acked before the listeners have run.
  */
 
-import type { Role } from '../protocol/atoms.ts';
 import { MillraceError } from '../protocol/errors.ts';
-import type { ErrorFrame, EventFrame, SendFrame, ServerFrame, WelcomeFrame } from '../protocol/frames.ts';
-import type {
-  ChannelInfo,
-  Conversations,
-  ConversationsQuery,
-  History,
-  HistoryQuery,
-  Members,
-} from '../protocol/http.ts';
-import { contentProblem, isClientId } from '../protocol/ids.ts';
+import type { ErrorFrame, EventFrame, ServerFrame, WelcomeFrame } from '../protocol/frames.ts';
 import { Acks, type Hold } from './acks.ts';
-import { MillraceApi, type NewGroup } from './api.ts';
+import { MillraceApi } from './api.ts';
 import { Backoff, sleep } from './backoff.ts';
 import { Connection, type ConnectionState } from './connection.ts';
 import { type ChannelEvent, type ClientEvents, describe, Emitter, type Listener, type Message } from './events.ts';
 import { findSent } from './find.ts';
 import { Holes } from './holes.ts';
-import { Inlet } from './inlet.ts';
+import { Inlets } from './inlets.ts';
 import { type MillraceClientOptions, type Settled, settle } from './options.ts';
 import { type Accepted, Outbox } from './outbox.ts';
-import { newClientId } from './random.ts';
+import { type Outgoing, sendFrame } from './outgoing.ts';
 import { Reads } from './reads.ts';
 import { TokenSource } from './token.ts';
-
-/** Exactly one of `channel` and `to` (a user). */
-export type Outgoing = ({ channel: string; to?: never } | { to: string; channel?: never }) & {
-  content: string;
-  metadata?: Record<string, string>;
-  /** Chosen by the library unless given: the same one again never makes a second message. */
-  client_id?: string;
-};
 
 export interface ConnectOptions {
   /** False: reject when the first attempt fails, instead of trying on. */
   retry?: boolean;
 }
 
-export class MillraceClient {
-  /** The HTTP calls, with this client's token. */
-  readonly api: MillraceApi;
+/** Besides what is here it has every HTTP call of MillraceApi: history, conversations, groups. */
+export class MillraceClient extends MillraceApi {
   private readonly options: Settled;
   private readonly emitter: Emitter<ClientEvents>;
   private readonly tokens: TokenSource;
@@ -56,8 +37,7 @@ export class MillraceClient {
   private readonly outbox: Outbox;
   private readonly holes: Holes;
   private readonly reads: Reads;
-  private readonly inlets = new Set<Inlet>();
-  private readonly roomWanted: (() => void)[] = [];
+  private readonly inlets: Inlets;
   private me: string | undefined;
   private limits: WelcomeFrame['limits'] | undefined;
   private loading: Promise<void> | undefined;
@@ -71,16 +51,13 @@ export class MillraceClient {
   constructor(options: MillraceClientOptions) {
     const settled = settle(options);
     const { storage, random, now } = settled;
+    const tokens = new TokenSource(settled.token, now);
+    super({ url: settled.httpUrl, token: () => tokens.current(), user: settled.user, fetch: settled.fetch });
     this.options = settled;
+    this.tokens = tokens;
     const failed = (error: unknown) => this.fail(error);
     this.emitter = new Emitter(failed);
-    this.tokens = new TokenSource(settled.token, now);
-    this.api = new MillraceApi({
-      url: settled.httpUrl,
-      token: () => this.tokens.current(),
-      user: settled.user,
-      fetch: settled.fetch,
-    });
+    this.inlets = new Inlets(settled.iteratorLimit, () => this.roomAgain());
     this.connection = new Connection({
       url: settled.wsUrl,
       webSocket: settled.webSocket,
@@ -120,7 +97,7 @@ export class MillraceClient {
       history: (channel, after, limit) => this.history(channel, { after, limit }),
       show: (event, shown, hold) => this.show(event, shown, hold),
       sending: (channel) => this.outbox.sending(channel),
-      room: () => this.room(),
+      room: () => this.inlets.room(),
       failed,
       random,
       unknownFill: settled.unknownFill,
@@ -187,30 +164,15 @@ export class MillraceClient {
    * the server keeps them until the loop has caught up. A message is acked when the loop comes for the next one.
    */
   messages(filter: { channel?: string } = {}): AsyncIterableIterator<Message> {
-    const inlet = new Inlet(filter.channel, this.options.iteratorLimit, (changed) => this.drained(changed));
+    const inlet = this.inlets.add(filter.channel);
     if (this.closing) inlet.end();
-    else this.inlets.add(inlet);
     return inlet;
   }
 
   /** Resolves when the message is stored; sent again as often as that takes. Rejects when it is refused for good. */
   async send(message: Outgoing): Promise<Accepted> {
     if (this.closing) throw new MillraceError('unavailable', 'the client was closed');
-    const { channel, to, content, metadata, client_id = newClientId() } = message;
-    if ((channel === undefined) === (to === undefined)) {
-      throw new MillraceError('bad_request', 'exactly one of channel and to');
-    }
-    if (!isClientId(client_id)) throw new MillraceError('bad_request', 'client_id: 1 to 64 printable ASCII characters');
-    const problem = contentProblem(content, this.limits?.content_bytes ?? Number.POSITIVE_INFINITY);
-    if (problem !== undefined) throw new MillraceError(problem, 'content is empty, too long, or not well-formed');
-    const target = channel === undefined ? { to: to! } : { channel };
-    const frame: SendFrame = {
-      type: 'send',
-      client_id,
-      ...target,
-      content,
-      ...(metadata === undefined ? {} : { metadata }),
-    };
+    const frame = sendFrame(message, this.limits?.content_bytes ?? Number.POSITIVE_INFINITY);
     this.loading ??= this.load();
     // Not awaited once it is done: sends of one tick keep their order.
     if (this.me === undefined) await this.loading;
@@ -220,34 +182,6 @@ export class MillraceClient {
   /** The user has read the channel up to here. Repeated by itself when the connection is lost over it. */
   read(channel: string, seq: number): void {
     this.reads.read(channel, seq);
-  }
-
-  history(channel: string, query?: HistoryQuery): Promise<History> {
-    return this.api.history(channel, query);
-  }
-
-  conversations(query?: ConversationsQuery): Promise<Conversations> {
-    return this.api.conversations(query);
-  }
-
-  createGroup(group: NewGroup): Promise<ChannelInfo> {
-    return this.api.createGroup(group);
-  }
-
-  renameGroup(channel: string, title: string): Promise<ChannelInfo> {
-    return this.api.rename(channel, title);
-  }
-
-  members(channel: string): Promise<Members['members']> {
-    return this.api.members(channel);
-  }
-
-  addMember(channel: string, user: string, role?: Role): Promise<void> {
-    return this.api.addMember(channel, user, role);
-  }
-
-  removeMember(channel: string, user: string): Promise<void> {
-    return this.api.removeMember(channel, user);
   }
 
   /**
@@ -273,8 +207,7 @@ export class MillraceClient {
     this.holes.stop();
     this.connection.close();
     this.outbox.close(new MillraceError('unavailable', 'the client was closed before the message was accepted'));
-    for (const inlet of this.inlets) inlet.end();
-    for (const resolve of this.roomWanted.splice(0)) resolve();
+    this.inlets.end();
   }
 
   private giveUp(reason: string, cause: unknown, reject: (error: Error) => void): void {
@@ -337,7 +270,7 @@ export class MillraceClient {
     this.outbox.close(closedError(end.code, reason));
     this.loading = undefined;
     this.emitter.emit('closed', { code: end.code, reason, byUser: false });
-    for (const inlet of this.inlets) inlet.end(closedError(end.code, reason));
+    this.inlets.end(closedError(end.code, reason));
   }
 
   private receive(frame: ServerFrame): void {
@@ -379,8 +312,7 @@ export class MillraceClient {
   private event(frame: EventFrame): void {
     this.acks.sessionOffset = frame.offset;
     if (this.overflowing) return;
-    for (const inlet of this.inlets) {
-      if (!inlet.full) continue;
+    if (this.inlets.full) {
       this.overflowing = true;
       return;
     }
@@ -406,12 +338,7 @@ export class MillraceClient {
       const kept = hold?.retain() ?? this.acks.hold();
       void Promise.all([busy, busyToo]).then(() => kept.release());
     }
-    if (event.type === 'message') {
-      for (const inlet of this.inlets) {
-        if (inlet.channel !== undefined && inlet.channel !== event.channel) continue;
-        inlet.push(event, hold?.retain() ?? this.acks.hold());
-      }
-    }
+    if (event.type === 'message') this.inlets.push(event, () => hold?.retain() ?? this.acks.hold());
     this.acks.mark(event.channel, shown);
   }
 
@@ -421,21 +348,11 @@ export class MillraceClient {
     this.fail(new MillraceError(frame.code, describe(frame)));
   }
 
-  private drained(inlet: Inlet): void {
-    if (inlet.done) this.inlets.delete(inlet);
-    for (const other of this.inlets) if (!other.roomy) return;
-    for (const resolve of this.roomWanted.splice(0)) resolve();
+  private roomAgain(): void {
     if (!this.overflowing) return;
     this.overflowing = false;
     // The only way back to an offset is a new session; what waits in the outbox goes on in it.
     this.connection.restart('caught up');
-  }
-
-  private room(): Promise<void> {
-    for (const inlet of this.inlets) {
-      if (inlet.full) return new Promise((resolve) => this.roomWanted.push(resolve));
-    }
-    return Promise.resolve();
   }
 
   /** For what no promise tells. Without a listener it goes to the console, which both worlds have: never silence. */

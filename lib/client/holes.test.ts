@@ -153,7 +153,7 @@ describe('the iterator', () => {
     await client.connect();
     const messages = client.messages();
     for (let i = 1; i <= 100; i++) server.post(DM, 'alice', String(i));
-    await client.api.history(DM);
+    await client.history(DM);
     const taken: string[] = [];
     for await (const { content } of messages) {
       taken.push(content);
@@ -176,7 +176,7 @@ describe('the iterator', () => {
     server.post(DM, 'alice', '1');
     server.post(DM, 'alice', '2');
     await messages.next();
-    await client.api.history(DM);
+    await client.history(DM);
     await client.close();
     expect(client.offset).toBe(offset);
     expect(await messages.next()).toEqual({ done: true, value: undefined });

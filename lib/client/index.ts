@@ -2,7 +2,7 @@
 export { ERRORS, type ErrorCode, isFinalClose, MillraceError } from '../protocol/errors.ts';
 export { directChannel } from '../protocol/ids.ts';
 export { MillraceApi, type NewGroup } from './api.ts';
-export { type ConnectOptions, MillraceClient, type Outgoing } from './client.ts';
+export { type ConnectOptions, MillraceClient } from './client.ts';
 export type { ConnectionState } from './connection.ts';
 export type {
   ChannelEvent,
@@ -16,6 +16,7 @@ export type {
 } from './events.ts';
 export type { MillraceClientOptions } from './options.ts';
 export type { Accepted } from './outbox.ts';
+export type { Outgoing } from './outgoing.ts';
 export {
   type ClientStorage,
   MemoryStorage,

@@ -34,7 +34,7 @@ describe('resume', () => {
     server.post(DM, 'alice', 'slow');
     const last = server.post(DM, 'alice', 'after');
     await until('both there', () => last.seq === 3 && client.state === 'live');
-    await client.api.history(DM);
+    await client.history(DM);
     expect(server.sent('ack')).toHaveLength(1);
     finish();
     await until('the rest acked', () => server.sent('ack').length === 2);
