@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { Cluster, type Redis } from 'ioredis';
 import { openArchive } from '../../lib/archive/index.ts';
 import { type Config, withoutPassword } from '../../lib/config/index.ts';
-import { explain } from '../../lib/process/run.ts';
+import { explain } from '../../lib/process/explain.ts';
 import { serverFacts } from '../../lib/redis/checks.ts';
 import { connect, type RedisStore } from '../../lib/redis/connect.ts';
 import { createLogger, type Logger } from '../../lib/telemetry/logger.ts';

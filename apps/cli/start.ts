@@ -164,8 +164,8 @@ function greeting(address: string, started: readonly Role[], said: readonly stri
   if (started.includes('gateway')) {
     lines.push(
       'Try it, in two more terminals:',
-      '  npm run millrace -- chat --as alice --with bob',
-      '  npm run millrace -- chat --as bob --with alice',
+      '  npm run millrace -- chat alice bob',
+      '  npm run millrace -- chat bob alice',
       '',
     );
   }

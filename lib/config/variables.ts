@@ -123,6 +123,14 @@ export const variables = {
     means:
       'Where the command line finds a gateway; without it, the start that runs in MILLRACE_DATA, then PORT on this machine.',
   },
+  token: {
+    name: 'MILLRACE_TOKEN',
+    kind: 'string',
+    fallback: undefined,
+    unit: 'JWT',
+    means: 'The token that the command line brings; without it, one made with the secret at hand.',
+    secret: true,
+  },
   contentBytes: integer('LIMIT_CONTENT', 8192, 'bytes', 1, 262_144, "The longest message content, in UTF-8's bytes."),
   metadataBytes: integer('LIMIT_METADATA', 2048, 'bytes', 2, 65_536, 'The largest metadata of a message, as JSON.'),
   frameBytes: integer('LIMIT_FRAME', 16_384, 'bytes', 1024, 1_048_576, 'The largest WebSocket frame of a client.'),

@@ -6,14 +6,15 @@
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import fastify, { type FastifyBaseLogger } from 'fastify';
-import { type Archive, ArchiveError, openArchive } from '../archive/index.ts';
+import { type Archive, openArchive } from '../archive/index.ts';
 import type { AppContext, RunningApp } from '../config/context.ts';
-import { type Config, ConfigError, loadConfig, withoutPassword } from '../config/index.ts';
-import { checkDeployment, StartupError } from '../redis/checks.ts';
+import { type Config, loadConfig, withoutPassword } from '../config/index.ts';
+import { checkDeployment } from '../redis/checks.ts';
 import { connect } from '../redis/connect.ts';
 import { createLogger, type Logger } from '../telemetry/logger.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
 import { registerProbes } from '../telemetry/probes.ts';
+import { exitCodeOf, explain } from './explain.ts';
 import { listenError } from './port-owner.ts';
 import { readinessOf } from './readiness.ts';
 
@@ -126,18 +127,6 @@ export async function startAlone(role: Role, start: StartApp): Promise<void> {
     process.exit(exitCodeOf(error));
   }
 }
-
-/** For errors that the operator can mend, their message; for all others the stack, because it is a bug or an outage. */
-export function explain(error: unknown): string {
-  if (isForTheOperator(error)) return error.message;
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
-}
-
-/** Errors that say themselves what to change. */
-const isForTheOperator = (error: unknown): error is Error =>
-  error instanceof ConfigError || error instanceof StartupError || error instanceof ArchiveError;
-
-export const exitCodeOf = (error: unknown): number => (isForTheOperator(error) ? 78 : 1);
 
 /** How long a graceful stop may take; Kubernetes kills after 30 s. */
 const stopTimeoutMs = 25_000;
