@@ -1,0 +1,63 @@
+/** Groups are made, looked at and renamed; direct channels only looked at. */
+import { createHash, randomBytes } from 'node:crypto';
+import type { FastifyPluginAsync } from 'fastify';
+import { v1 as timeUuid } from 'uuid';
+import { checkBody, checkPath } from '../../../lib/protocol/check.ts';
+import { MillraceError } from '../../../lib/protocol/errors.ts';
+import { type ChannelInfo, ChannelPath, PatchChannel, PostChannel } from '../../../lib/protocol/http.ts';
+import type { Caller, GatewayContext } from '../context.ts';
+import { type Membership, membershipOf } from '../membership.ts';
+import { callerOf } from './authentication.ts';
+import { groupFor, settle } from './groups.ts';
+
+/** 128 bits in base64url. */
+const ID_CHARACTERS = 22;
+
+export function channels(ctx: GatewayContext): FastifyPluginAsync {
+  return async (app) => {
+    app.post('/channels', async (request, reply) => {
+      const caller = callerOf(request);
+      const body = checkBody(PostChannel, request.body, ctx.config.limits);
+      const first = [...new Set([caller.user, ...body.members])];
+      const most = ctx.config.limits.group_members;
+      if (first.length > most) throw new MillraceError('conflict', `a group has at most ${most} members`);
+      const channel = groupId(caller, body.client_id);
+      const outcome = await ctx.verbs.create({
+        channel,
+        id: timeUuid(),
+        clientId: body.client_id ?? '',
+        title: body.title ?? '',
+        members: first,
+      });
+      return reply.code(outcome === 'created' ? 201 : 200).send(infoOf(await membershipOf(ctx, caller, channel)));
+    });
+
+    app.get('/channels/:channel', async (request) => {
+      const { channel } = checkPath(ChannelPath, request.params);
+      return infoOf(await membershipOf(ctx, callerOf(request), channel));
+    });
+
+    app.patch('/channels/:channel', async (request) => {
+      const caller = callerOf(request);
+      const { channel } = checkPath(ChannelPath, request.params);
+      const { title } = checkBody(PatchChannel, request.body, ctx.config.limits);
+      groupFor(caller, channel);
+      settle(await ctx.verbs.rename(channel, caller, timeUuid(), title));
+      return infoOf(await membershipOf(ctx, caller, channel));
+    });
+  };
+}
+
+/**
+ * With a client id the group's id follows from it and the creator, so that a repeat finds the group that the first call
+ * made, for ever and without anything else to remember. User ids hold no space: no two pairs give the same text.
+ */
+function groupId(creator: Caller, clientId: string | undefined): string {
+  const bytes =
+    clientId === undefined ? randomBytes(16) : createHash('sha256').update(`${creator.user} ${clientId}`).digest();
+  return `g:${bytes.toString('base64url').slice(0, ID_CHARACTERS)}`;
+}
+
+function infoOf({ channel, title, owner, seq, role, members }: Membership): ChannelInfo {
+  return { channel, title, owner, last_seq: seq, role, members };
+}

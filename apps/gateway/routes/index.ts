@@ -1,0 +1,35 @@
+/**
+ * The HTTP API under `/v1`. One plugin per subject; what they share is installed here, on the server itself, so that every
+ * route (the probes and the WebSocket's upgrade too) answers errors with the one body.
+ */
+import type { FastifyInstance } from 'fastify';
+import type { GatewayContext } from '../context.ts';
+import { authentication } from './authentication.ts';
+import { jsonBodies } from './bodies.ts';
+import { channels } from './channels.ts';
+import { conversations } from './conversations.ts';
+import { errors } from './errors.ts';
+import { history } from './history.ts';
+import { members } from './members.ts';
+import { messages } from './messages.ts';
+import { reference } from './reference.ts';
+
+export { serverOptions } from './server-options.ts';
+
+/** The server must have been made with `serverOptions()`. */
+export function registerRoutes(app: FastifyInstance, ctx: GatewayContext): void {
+  errors(app, ctx);
+  jsonBodies(app);
+  app.register(
+    async (v1) => {
+      v1.register(reference);
+      v1.register(async (authenticated) => {
+        authentication(authenticated, ctx);
+        for (const subject of [messages, history, channels, members, conversations]) {
+          authenticated.register(subject(ctx));
+        }
+      });
+    },
+    { prefix: '/v1' },
+  );
+}
