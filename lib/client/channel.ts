@@ -141,8 +141,8 @@ export class ChannelState {
   }
 }
 
-/** A message deleted since has no content in history. */
-function shownForm(entry: History['messages'][number]): ChannelEvent {
+/** An entry of history as events are shown: what was deleted since has an empty content. */
+export function shownForm(entry: History['messages'][number]): ChannelEvent {
   return (entry.type === 'message' || entry.type === 'edited') && entry.content === undefined
     ? { ...entry, content: '' }
     : (entry as ChannelEvent);

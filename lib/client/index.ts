@@ -1,7 +1,9 @@
 /** The client library, for browsers and Node. `new MillraceClient({ url, token, device })` is the way in. */
 export { ERRORS, type ErrorCode, isFinalClose, MillraceError } from '../protocol/errors.ts';
+export type { ChannelInfo, Conversations, History, HistoryQuery, Members } from '../protocol/http.ts';
 export { directChannel } from '../protocol/ids.ts';
 export { MillraceApi, type NewGroup } from './api.ts';
+export { shownForm } from './channel.ts';
 export { type ConnectOptions, MillraceClient } from './client.ts';
 export type { ConnectionState } from './connection.ts';
 export type {

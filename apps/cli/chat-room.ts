@@ -1,0 +1,238 @@
+/** What a chat does with what is typed and what comes, whatever it is shown on. */
+import { styleText } from 'node:util';
+import {
+  type ChannelEvent,
+  type Conversations,
+  type MillraceClient,
+  MillraceError,
+  shownForm,
+} from '../../lib/client/index.ts';
+import { isUserId, parseChannel } from '../../lib/protocol/ids.ts';
+import type { Screen } from './chat-screen.ts';
+import { channelOf } from './remote.ts';
+import { clock, line, printable } from './text.ts';
+
+const ON_ENTRY = 20;
+/** Later than this, the writer is told that the message is still on its way. */
+const SLOW_MS = 1_000;
+
+const HELP = `  <text>                       send it (a text that begins with / as //…)
+  /join <user or g:id>         go to another channel
+  /group <title> <user...>     make a group and go there ("a longer title" in quotes)
+  /add <user>                  add somebody to this group
+  /leave                       leave this group
+  /who                         who is here
+  /list                        your conversations
+  /quit                        end (or Ctrl-D)`;
+
+export class Chat {
+  private readonly client: MillraceClient;
+  private readonly me: string;
+  private channel: string | undefined;
+  /** What history showed on entry is not shown again. */
+  private historyTo = 0;
+  /** Events that come while history is being read. */
+  private held: ChannelEvent[] | undefined;
+  private readonly titles = new Map<string, string>();
+  private screen: Screen | undefined;
+  private early: string[] = [];
+  private work: Promise<void> = Promise.resolve();
+  private failed = false;
+
+  constructor(client: MillraceClient, me: string) {
+    this.client = client;
+    this.me = me;
+    client.on('event', (event) => this.came(event));
+    client.on('error', (error) => this.note(error.message));
+    client.on('gap', () => this.note('much was missed: filling from history'));
+    client.on('disconnected', ({ reason }) => {
+      this.note(`connection lost${reason === '' ? '' : `: ${reason}`}; what you write is sent when it is back`);
+      const off = client.on('live', () => {
+        off();
+        this.note('connected again');
+      });
+    });
+    client.on('closed', ({ byUser, code, reason }) => {
+      if (byUser) return;
+      this.failed = true;
+      const why = code === 4003 ? 'this device is connected elsewhere; use another --device' : `${code} ${reason}`;
+      this.note(`the server ended the session: ${why}`);
+      this.screen?.close();
+    });
+  }
+
+  showOn(screen: Screen): void {
+    this.screen = screen;
+    for (const text of this.early.splice(0)) screen.print(text);
+    this.title();
+    if (this.client.state === 'closed') screen.close();
+  }
+
+  async opened(peer: string | undefined): Promise<void> {
+    if (peer !== undefined) return this.join(peer);
+    await this.list();
+    this.note('/join <user> begins; /help shows the rest');
+  }
+
+  /** One after the other: a line after /join belongs to the new channel. */
+  typed(text: string): void {
+    this.work = this.work.then(() => this.handle(text)).catch((error: unknown) => this.refused(text, error));
+  }
+
+  /** Sends what is left; the exit code. */
+  async end(): Promise<number> {
+    await this.work;
+    await this.client.close();
+    return this.failed ? 1 : 0;
+  }
+
+  private async handle(text: string): Promise<void> {
+    if (text.trim() === '') return;
+    if (text.startsWith('//')) return this.send(text.slice(1));
+    if (!text.startsWith('/')) return this.send(text);
+    const [command = '', ...args] = words(text.trim());
+    const [first] = args;
+    switch (command) {
+      case '/help':
+        return this.print(HELP);
+      case '/quit':
+        return this.screen?.close();
+      case '/list':
+        return this.list();
+      case '/who':
+        return this.who();
+      case '/join':
+        if (first === undefined) return this.note('/join <user or g:id>');
+        if (!isUserId(first) && parseChannel(first) === undefined)
+          return this.note(`${printable(first)} is neither a user nor a channel`);
+        return this.join(first);
+      case '/group': {
+        if (args.length < 2) return this.note('/group <title> <user...>');
+        const group = await this.client.createGroup({ title: first!, members: args.slice(1) });
+        return this.join(group.channel);
+      }
+      case '/add':
+        if (first === undefined || this.channel === undefined) return this.note('/add <user>, in a group');
+        return this.client.addMember(this.channel, first);
+      case '/leave':
+        if (this.channel === undefined) return this.note('there is nothing to leave');
+        return this.client.removeMember(this.channel, this.me);
+      default:
+        this.note(`there is no ${printable(command)}; /help shows what there is`);
+    }
+  }
+
+  private send(content: string): void {
+    const { channel } = this;
+    if (channel === undefined) {
+      this.note('nobody to send to yet: /join <user>');
+      return;
+    }
+    const slow = setTimeout(() => this.note(`not yet accepted: ${printable(content)}`), SLOW_MS);
+    this.client.send({ channel, content }).then(
+      ({ ts }) => {
+        clearTimeout(slow);
+        const where = channel === this.channel ? '' : `${this.nameOf(channel)} `;
+        this.print(
+          `${styleText('dim', clock(ts))} ${where}${styleText('green', this.me)}: ${printable(content)} ${styleText('green', '✓')}`,
+        );
+      },
+      (error: unknown) => {
+        clearTimeout(slow);
+        this.refused(content, error);
+      },
+    );
+  }
+
+  private came(event: ChannelEvent): void {
+    if (this.held !== undefined) {
+      this.held.push(event);
+      return;
+    }
+    if (event.type === 'created' && event.title !== undefined) this.titles.set(event.channel, event.title);
+    if (event.type === 'renamed') this.titles.set(event.channel, event.title);
+    if (event.channel !== this.channel) {
+      this.print(`${styleText('yellow', this.nameOf(event.channel))} ${line(event, this.me)}`);
+      return;
+    }
+    if (event.seq <= this.historyTo) return;
+    this.print(line(event, this.me));
+    this.client.read(event.channel, event.seq);
+    if (event.type === 'renamed') this.title();
+  }
+
+  private async join(peer: string): Promise<void> {
+    const channel = channelOf(this.me, peer);
+    this.held = [];
+    try {
+      const page = await this.client.history(channel, { limit: ON_ENTRY });
+      if (channel.startsWith('g:')) {
+        const { title } = await this.client.channel(channel);
+        if (title !== null) this.titles.set(channel, title);
+      }
+      this.channel = channel;
+      this.historyTo = page.messages[0]?.seq ?? 0;
+      this.title();
+      this.note(page.messages.length === 0 ? `${this.nameOf(channel)}: nothing yet` : this.nameOf(channel));
+      for (const entry of page.messages.toReversed()) this.print(line(shownForm(entry), this.me));
+      if (this.historyTo > 0) this.client.read(channel, this.historyTo);
+    } finally {
+      const { held = [] } = this;
+      this.held = undefined;
+      for (const event of held) this.came(event);
+    }
+  }
+
+  private async list(): Promise<void> {
+    const { conversations } = await this.client.conversations({ limit: 20 });
+    if (conversations.length === 0) return this.note('no conversations yet');
+    for (const one of conversations) this.print(`  ${this.summary(one)}`);
+  }
+
+  private summary(one: Conversations['conversations'][number]): string {
+    if (one.title !== undefined) this.titles.set(one.channel, one.title);
+    const unread = one.unread > 0 ? styleText('yellow', ` ${one.unread} unread`) : '';
+    const last = one.last_message === null ? '' : ` ${one.last_message.from}: ${printable(one.last_message.snippet)}`;
+    return `${this.nameOf(one.channel)}${unread}${styleText('dim', last)}`;
+  }
+
+  private async who(): Promise<void> {
+    if (this.channel === undefined) return this.note('in no channel');
+    const members = await this.client.members(this.channel);
+    this.note(
+      members.map(({ user, role }) => (role === null || role === 'member' ? user : `${user} (${role})`)).join(', '),
+    );
+  }
+
+  /** The other one of a direct channel; a group's title, with its id for /join. */
+  private nameOf(channel: string): string {
+    const parsed = parseChannel(channel);
+    if (parsed?.kind === 'direct') return `[${parsed.a === this.me ? parsed.b : parsed.a}]`;
+    const title = this.titles.get(channel);
+    return title === undefined ? `[${channel}]` : `[${printable(title)} ${channel}]`;
+  }
+
+  private title(): void {
+    this.screen?.title(this.channel === undefined ? this.me : `${this.me} ${this.nameOf(this.channel)}`);
+  }
+
+  private refused(text: string, error: unknown): void {
+    this.failed = true;
+    const why = error instanceof MillraceError ? `${error.code}: ${error.message}` : String(error);
+    this.print(`${styleText('red', '✗')} ${printable(text)} ${styleText('dim', `(${printable(why)})`)}`);
+  }
+
+  private note(text: string): void {
+    this.print(styleText('dim', `(${text})`));
+  }
+
+  private print(text: string): void {
+    if (this.screen === undefined) this.early.push(text);
+    else this.screen.print(text);
+  }
+}
+
+/** Words, those in double quotes together. */
+function words(text: string): string[] {
+  return [...text.matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, bare]) => quoted ?? bare ?? '');
+}
