@@ -68,7 +68,7 @@ describe('a development start', () => {
 
   beforeAll(async () => {
     port = await freePort();
-    started = launch(['start', '--roles', 'fanout', '--port', String(port)]);
+    started = launch(['start', '--port', String(port)]);
     await vi.waitFor(() => expect(started.out()).toContain('Millrace is up'), { timeout: 30_000 });
     pid = (await health(port))?.pid ?? 0;
   });
@@ -82,6 +82,26 @@ describe('a development start', () => {
     expect(code).toBe(0);
     const identity = await createVerifier({ secret: findSecret(env) }).verify(out.trim());
     expect(identity).toMatchObject({ user: 'alice', name: 'Alice', admin: false });
+  });
+
+  test('a message sent with the command reaches another one that waits for it, and stays in history', async () => {
+    const tail = launch(['tail', 'bob', '--count', '1', '--json']);
+    // A device that never was there gets nothing from before: bob's has to be known first.
+    await vi.waitFor(async () => expect((await millrace('inspect', 'user', 'bob', '--json')).out).toContain('"tail"'), {
+      timeout: 10_000,
+    });
+    expect(await millrace('send', 'alice', 'bob', 'hello', 'bob')).toMatchObject({ code: 0 });
+    const { code, out } = await tail.ended;
+    expect(code).toBe(0);
+    expect(JSON.parse(out)).toMatchObject({
+      type: 'message',
+      channel: 'dm:alice:bob',
+      seq: 1,
+      from: 'alice',
+      content: 'hello bob',
+    });
+    const history = await millrace('history', 'bob', 'alice', '--json');
+    expect(JSON.parse(history.out)).toMatchObject({ seq: 1, content: 'hello bob' });
   });
 
   test('serves its probes and metrics', async () => {

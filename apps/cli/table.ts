@@ -21,7 +21,9 @@ export function show(sections: readonly Section[], json: boolean): void {
     return;
   }
   // Colours are for terminals: a pipe gets plain text.
-  const style = process.stdout.isTTY ? { head: ['bold'], border: ['gray'] } : { head: [], border: [] };
+  const style = process.stdout.isTTY
+    ? { head: ['bold'], border: ['gray'], compact: true }
+    : { head: [], border: [], compact: true };
   for (const { title, redisCli, rows } of sections) {
     console.log(`\n${title}`);
     const [first] = rows;
