@@ -91,7 +91,7 @@ async function read(
     channel,
     query,
     head,
-    failed: (error) => asked.failures.push(error),
+    archiveFailed: (error) => asked.failures.push(error),
     ...more,
   });
   return { ...history, seqs: history.messages.map(({ seq }) => seq), ...asked };

@@ -29,8 +29,8 @@ export interface HistoryRequest {
   head: { seq: number; last: string };
   /** What the caller may see, both ends included; undefined: all. */
   intervals?: readonly { from: number; to?: number }[];
-  /** Told what could not be read: the archive (the page is then made from the log, as far as that goes), or an entry. */
-  failed(error: unknown): void;
+  /** Told that the archive (the page is then made from the log, as far as that goes) or an entry could not be read. */
+  archiveFailed(error: unknown): void;
 }
 
 /** A script call stays below a millisecond of Redis (10 to 20 µs a hop). */
@@ -88,7 +88,7 @@ function visible({ query, head, intervals = [{ from: 1 }] }: HistoryRequest): Ra
 
 /** undefined: the archive did not answer; the caller was told. */
 async function readArchive(
-  { archive, channel, query, failed }: HistoryRequest,
+  { archive, channel, query, archiveFailed }: HistoryRequest,
   ranges: readonly Range[],
   newest: boolean,
 ): Promise<ArchiveRow[] | undefined> {
@@ -112,7 +112,7 @@ async function readArchive(
     await Promise.race([read(), tooLong]);
     return rows;
   } catch (error) {
-    failed(error);
+    archiveFailed(error);
     return undefined;
   } finally {
     clearTimeout(timer);
@@ -123,7 +123,10 @@ async function readArchive(
  * Fills gaps from the log. `reached`: the chain is known from the head down to this seq; `ended`: the log holds nothing
  * below it. A failing log is the caller's to answer for: without Redis there is no head either.
  */
-async function walk({ tail, head, failed }: HistoryRequest, found: Rows): Promise<{ reached: number; ended: boolean }> {
+async function walk(
+  { tail, head, archiveFailed }: HistoryRequest,
+  found: Rows,
+): Promise<{ reached: number; ended: boolean }> {
   let from: string | null = head.last;
   let reached = head.seq + 1;
   for (let call = 0; call < MAX_CALLS; call++) {
@@ -140,7 +143,7 @@ async function walk({ tail, head, failed }: HistoryRequest, found: Rows): Promis
         return [rowOf(entry)];
       } catch (error) {
         // The archiver sets it aside; to readers it is void.
-        failed(error);
+        archiveFailed(error);
         return [];
       }
     });
