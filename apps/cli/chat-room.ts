@@ -107,9 +107,9 @@ export class Chat {
           return this.note(`${printable(first)} is neither a user nor a channel`);
         return this.join(first);
       case '/group': {
-        if (args.length < 2) return this.note('/group <title> <user...>');
-        const group = await this.client.createGroup({ title: first!, members: args.slice(1) });
-        return this.join(group.channel);
+        const [title, ...members] = args;
+        if (title === undefined || members.length === 0) return this.note('/group <title> <user...>');
+        return this.holding(async () => this.enter((await this.client.createGroup({ title, members })).channel));
       }
       case '/add':
         if (first === undefined || this.channel === undefined) return this.note('/add <user>, in a group');
@@ -157,30 +157,42 @@ export class Chat {
     }
     if (event.seq <= this.historyTo) return;
     this.print(line(event, this.me));
+    if (event.type === 'member' && event.action === 'removed' && event.user === this.me) {
+      this.channel = undefined;
+      this.title();
+      return;
+    }
     this.client.read(event.channel, event.seq);
     if (event.type === 'renamed') this.title();
   }
 
-  private async join(peer: string): Promise<void> {
-    const channel = channelOf(this.me, peer);
+  private join(peer: string): Promise<void> {
+    return this.holding(() => this.enter(channelOf(this.me, peer)));
+  }
+
+  private async holding(run: () => Promise<void>): Promise<void> {
     this.held = [];
     try {
-      const page = await this.client.history(channel, { limit: ON_ENTRY });
-      if (channel.startsWith('g:')) {
-        const { title } = await this.client.channel(channel);
-        if (title !== null) this.titles.set(channel, title);
-      }
-      this.channel = channel;
-      this.historyTo = page.messages[0]?.seq ?? 0;
-      this.title();
-      this.note(page.messages.length === 0 ? `${this.nameOf(channel)}: nothing yet` : this.nameOf(channel));
-      for (const entry of page.messages.toReversed()) this.print(line(shownForm(entry), this.me));
-      if (this.historyTo > 0) this.client.read(channel, this.historyTo);
+      await run();
     } finally {
       const { held = [] } = this;
       this.held = undefined;
       for (const event of held) this.came(event);
     }
+  }
+
+  private async enter(channel: string): Promise<void> {
+    const page = await this.client.history(channel, { limit: ON_ENTRY });
+    if (channel.startsWith('g:')) {
+      const { title } = await this.client.channel(channel);
+      if (title !== null) this.titles.set(channel, title);
+    }
+    this.channel = channel;
+    this.historyTo = page.messages[0]?.seq ?? 0;
+    this.title();
+    this.note(page.messages.length === 0 ? `${this.nameOf(channel)}: nothing yet` : this.nameOf(channel));
+    for (const entry of page.messages.toReversed()) this.print(line(shownForm(entry), this.me));
+    if (this.historyTo > 0) this.client.read(channel, this.historyTo);
   }
 
   private async list(): Promise<void> {

@@ -68,13 +68,13 @@ async function tail(me: string, peer: string | undefined, options: TailOptions):
   client.on('gap', (gap) => {
     process.stderr.write(`(too much was missed: filling ${gap.channels.length} channels from history)\n`);
   });
+  await connectAs(client, me);
   client.on('disconnected', ({ reason, retryInMs }) => {
     process.stderr.write(`(connection lost${reason === '' ? '' : `: ${reason}`}; again in ${retryInMs} ms)\n`);
   });
   client.on('error', (error) => {
     process.stderr.write(`(${error.message})\n`);
   });
-  await connectAs(client, me);
   process.once('SIGINT', end);
   process.once('SIGTERM', end);
   try {
