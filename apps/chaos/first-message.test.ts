@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Message, MillraceClient } from '../../lib/client/index.ts';
+import { Deployment, type MillraceProcess } from '../../ops/deployment.ts';
 import { type RedisServer, startRedis } from '../../ops/redis/server.ts';
-import { Deployment, type MillraceProcess } from './deployment.ts';
 
 let redis: RedisServer;
 let deployment: Deployment;

@@ -4,8 +4,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { signToken } from '../../lib/auth/index.ts';
-import { endWithUs } from '../../ops/reaper.ts';
+import { signToken } from '../lib/auth/index.ts';
+import { endWithUs } from './reaper.ts';
 
 export type ProcessRole = 'gateway' | 'fanout' | 'archiver';
 
@@ -13,6 +13,8 @@ export interface DeploymentOptions {
   redisUrl: string;
   archiveUrl: string;
   env?: Record<string, string>;
+  /** For Node itself: `--cpu-prof` … */
+  nodeArgs?: readonly string[];
 }
 
 const SECRET = 'a secret for tests only, thirty-two bytes and more';
@@ -28,15 +30,12 @@ export class Deployment {
 
   /** Resolves when the process serves. */
   async start(...roles: ProcessRole[]): Promise<MillraceProcess> {
-    const { redisUrl, archiveUrl, env } = this.#options;
-    const process = await MillraceProcess.start(roles, {
-      REDIS_URL: redisUrl,
-      ARCHIVE_URL: archiveUrl,
-      JWT_SECRET: SECRET,
-      LOG_LEVEL: 'info',
-      PORT: '0',
-      ...env,
-    });
+    const { redisUrl, archiveUrl, env, nodeArgs } = this.#options;
+    const process = await MillraceProcess.start(
+      roles,
+      { REDIS_URL: redisUrl, ARCHIVE_URL: archiveUrl, JWT_SECRET: SECRET, LOG_LEVEL: 'info', PORT: '0', ...env },
+      nodeArgs,
+    );
     this.processes.add(process);
     void process.exited.then(() => this.processes.delete(process));
     return process;
@@ -67,11 +66,15 @@ export class MillraceProcess {
     this.exited = new Promise((resolve) => child.once('exit', (code) => resolve(code)));
   }
 
-  static async start(roles: readonly ProcessRole[], env: Record<string, string>): Promise<MillraceProcess> {
-    const root = fileURLToPath(new URL('../../', import.meta.url));
+  static async start(
+    roles: readonly ProcessRole[],
+    env: Record<string, string>,
+    nodeArgs: readonly string[] = [],
+  ): Promise<MillraceProcess> {
+    const root = fileURLToPath(new URL('../', import.meta.url));
     const main =
       roles.length === 1 ? [`apps/${roles[0]}/main.ts`] : ['apps/cli/main.ts', 'start', '--roles', roles.join(',')];
-    const child = spawn(process.execPath, [join(root, main[0] ?? ''), ...main.slice(1)], {
+    const child = spawn(process.execPath, [...nodeArgs, join(root, main[0] ?? ''), ...main.slice(1)], {
       cwd: root,
       env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', ...env },
       stdio: ['ignore', 'ignore', 'pipe'],
