@@ -6,6 +6,7 @@
 --- include ids
 --- include clock
 local positions, log = KEYS[1], KEYS[2]
+redis.call('XLEN', log) -- of the wrong type: fail before the position moves
 local present = redis.call('HGET', positions, ARGV[1])
 if not present or compare(present, ARGV[2]) < 0 then redis.call('HSET', positions, ARGV[1], ARGV[2]) end
 local lowest = string.format('%d-0', now_ms() - tonumber(ARGV[3]))
@@ -15,5 +16,7 @@ for i = 4, #ARGV do
   if compare(position, lowest) < 0 then lowest = position end
 end
 local trimmed = redis.call('XTRIM', log, 'MINID', '~', lowest)
-if trimmed > 0 then redis.call('HSET', positions, 'trimmed', lowest) end
+if trimmed > 0 then
+  redis.call('HSET', positions, 'trimmed', max_id(lowest, redis.call('HGET', positions, 'trimmed') or '0-0'))
+end
 return trimmed

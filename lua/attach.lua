@@ -1,16 +1,16 @@
--- Registers a device's session and tells from which offset it reads. Also the way in which a gateway re-asserts a
--- registration that a failover lost: the same session again changes nothing else.
+-- Registers a device's session and tells from which offset it reads. The same session again changes nothing else.
 --
 -- KEYS  1 inbox  2 devices  3 sessions  4 cursor
 -- ARGV  1 device  2 session id  3 gateway  4 since or ''  5 most sessions at once  6 inbox TTL ms  7 dormant after ms
---       8 bell prefix `bell:{u}:`
+--       8 bell prefix `bell:{u}:`  9 entries a bell may hold
 -- Reply {'ok', position, end of the inbox, first hello 0|1, gap 0|1, oldest offset or '', replaced gateway or '',
 --        replaced session or ''} · {'too_many'}
 --- include ids
 --- include clock
 local inbox, devices, sessions, cursor = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local device, session, gateway, since = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local now = now_ms()
+local now, ttl_ms = now_ms(), tonumber(ARGV[6])
+if since ~= '' and not split(since) then return redis.error_reply('ERR since is not an offset') end
 
 local all = redis.call('HGETALL', sessions)
 local others, replaced_gateway, replaced_session = 0, '', ''
@@ -21,15 +21,14 @@ for i = 1, #all, 2 do
     others = others + 1
   end
 end
-if others >= tonumber(ARGV[5]) then return { 'too_many' } end
 if replaced_session == session then replaced_gateway, replaced_session = '', '' end
+if others >= tonumber(ARGV[5]) then return { 'too_many' } end
 
-local record = redis.call('HMGET', devices, 'trimmed', 'device:' .. device)
-local floor = redis.call('HGET', cursor, 'floor') or '0-0'
-
--- A stream needs one entry to exist; whoever finds none adds and trims one.
+local record = redis.call('HMGET', devices, 'trimmed', 'device:' .. device, 'broken')
 local trimmed = record[1]
+local floor = redis.call('HGET', cursor, 'floor')
 if redis.call('EXISTS', inbox) == 0 then
+  -- A stream needs one entry to exist; whoever finds none adds and trims one.
   local id = redis.call('XADD', inbox, '*', 'type', 'none')
   redis.call('XTRIM', inbox, 'MAXLEN', 0)
   trimmed = max_id(trimmed or '0-0', below(id))
@@ -39,9 +38,17 @@ local tail
 for i = 1, #info, 2 do
   if info[i] == 'last-generated-id' then tail = info[i + 1] end
 end
-trimmed = trimmed or tail -- `devices` was lost: what was removed before can no longer be told
+trimmed = trimmed or above(tail) -- `devices` was lost: what was left out since can no longer be told
+if floor then trimmed = max_id(trimmed, floor) end
+local oldest = redis.call('XRANGE', inbox, '-', '+', 'COUNT', 1)[1]
+local expired = string.format('%d-0', now - ttl_ms)
+if oldest and compare(oldest[1], expired) < 0 then
+  redis.call('XTRIM', inbox, 'MINID', expired)
+  trimmed = max_id(trimmed, below(expired))
+  oldest = redis.call('XRANGE', inbox, '-', '+', 'COUNT', 1)[1]
+end
 if compare(trimmed, tail) > 0 then
-  -- A dormant user's mark, or a tail lost in a failover: later entries must get later ids.
+  -- A dormant user's mark, a floor, or a tail lost in a failover: later entries must get later ids.
   redis.call('XSETID', inbox, trimmed)
   tail = trimmed
 end
@@ -49,11 +56,12 @@ end
 local acked, seen
 if record[2] then acked, seen = string.match(record[2], '^(%S+) (%d+)') end
 local position = since ~= '' and since or acked or tail
-local gap = compare(position, trimmed) < 0 or compare(position, floor) < 0
+local known_position = since ~= '' or acked
+local gap = compare(position, trimmed) < 0 or (known_position and record[3])
   or (seen ~= nil and now - tonumber(seen) > tonumber(ARGV[7]))
 if compare(position, tail) > 0 then
   gap = true
-  if tonumber((string.match(position, '^(%d+)'))) <= now then
+  if split(position) <= now then
     redis.call('XSETID', inbox, position)
     tail = position
   else
@@ -61,14 +69,15 @@ if compare(position, tail) > 0 then
   end
 end
 
-local oldest = redis.call('XRANGE', inbox, '-', '+', 'COUNT', 1)[1]
 local stored = (acked and compare(acked, tail) <= 0) and max_id(acked, position) or position
 local stamp = string.format('%d', now)
 redis.call('HSET', devices, 'device:' .. device, stored .. ' ' .. stamp, 'seen', stamp, 'trimmed', trimmed)
-redis.call('HDEL', devices, 'broken')
+if record[3] then redis.call('HDEL', devices, 'broken') end
 redis.call('HSET', sessions, device, gateway .. ' ' .. session)
-redis.call('PEXPIRE', inbox, ARGV[6])
+redis.call('PEXPIRE', inbox, ttl_ms)
 if replaced_session ~= '' and replaced_gateway ~= gateway then
-  redis.pcall('XADD', ARGV[8] .. replaced_gateway, '*', 'replaced', replaced_session)
+  local bell = ARGV[8] .. replaced_gateway
+  redis.pcall('XADD', bell, 'MAXLEN', '~', ARGV[9], '*', 'replaced', replaced_session)
+  redis.pcall('PEXPIRE', bell, 60000)
 end
 return { 'ok', position, tail, acked and 0 or 1, gap and 1 or 0, oldest and oldest[1] or '', replaced_gateway, replaced_session }

@@ -6,20 +6,25 @@
 --- include clock
 --- include event
 local channel_key, members_key, log_key = KEYS[1], KEYS[2], KEYS[3]
-if redis.call('EXISTS', channel_key) == 1 then return 'exists' end
-redis.call('EXISTS', members_key)
+if redis.call('HEXISTS', channel_key, 'seq') == 1 then return 'exists' end
+redis.call('HLEN', members_key)
 
-local now = now_ms()
-local users, values = {}, {}
+local users, values, known = {}, {}, {}
 for i = 6, #ARGV do
-  users[#users + 1] = ARGV[i]
-  values[#values + 1] = ARGV[i]
-  values[#values + 1] = (i == 6 and 'owner' or 'member') .. ' 1-'
+  local user = ARGV[i]
+  if not known[user] then
+    known[user] = true
+    users[#users + 1] = user
+    values[#values + 1] = user
+    values[#values + 1] = (i == 6 and 'owner' or 'member') .. ' 1-'
+  end
 end
 local extra = { 'members', table.concat(users, ' ') }
 if ARGV[5] ~= '' then extra[3] = 'title'; extra[4] = ARGV[5] end
-append_event(channel_key, log_key, {}, 'created', ARGV[1], ARGV[3], ARGV[2], ARGV[4], now, 1, extra)
-redis.call('HSET', channel_key, 'kind', 'group', 'owner', ARGV[2], 'title', ARGV[5], 'members_version', 1,
-  'member_count', #users, 'created', string.format('%d', now))
-redis.call('HSET', members_key, unpack(values))
+local seq, log_id, stamp = append_event(log_key, {}, 'created', ARGV[1], ARGV[3], ARGV[2], ARGV[4], now_ms(), 1, extra)
+redis.call('HSET', channel_key, 'seq', seq, 'last', log_id, 'kind', 'group', 'owner', ARGV[2], 'title', ARGV[5],
+  'members_version', '1', 'member_count', string.format('%d', #users), 'created', stamp)
+for i = 1, #values, 1000 do -- unpack has a bound, the number of members is configurable
+  redis.call('HSET', members_key, unpack(values, i, math.min(i + 999, #values)))
+end
 return 'created'

@@ -16,13 +16,17 @@
 --- include ids
 --- include clock
 --- include inbox
-local cap, ttl_ms, dormant_ms, bell_cap = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local ARGV, KEYS, call, pcall, match, format = ARGV, KEYS, redis.call, redis.pcall, string.match, string.format
+local cap, ttl_ms, dormant_ms, bell_cap = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local now = now_ms()
 local rings, bells, broken = {}, {}, 0
+-- Whether this call has written anything. Out of memory can only strike a script's first write (Redis decides once),
+-- so afterwards an error is the user's own, and nobody's entry is applied twice because another's failed.
+local wrote = false
 
 local function ring(prefix, user, sessions)
-  for _, session in ipairs(sessions) do
-    local bell = prefix .. string.match(session, '^(%S+)')
+  for i = 1, #sessions do
+    local bell = prefix .. match(sessions[i], '^%S+')
     local users = rings[bell]
     if not users then
       users = { list = {}, known = {} }
@@ -36,102 +40,134 @@ local function ring(prefix, user, sessions)
   end
 end
 
--- The conversation's mark: `<last seq> <its ts> <unread> <read seq>`, and ` left` after one's removal.
-local function mark(conversations, user, known, f)
-  local last, _, unread, read = string.match(known or '', '^(%d+) (%d+) (%d+) (%d+)')
-  local seq = tonumber(f[6])
-  last, unread, read = tonumber(last) or 0, tonumber(unread) or 0, tonumber(read)
-  if seq <= last then return end
-  local left = ''
-  if f[2] == 'message' then
-    if f[10] == user then unread, read = 0, seq else unread = unread + 1 end
-  elseif f[2] == 'member' and f[16] == user then
-    if f[18] == 'removed' then left = ' left' elseif f[18] == 'added' then unread, read = 0, seq end
+-- Moves the conversation's mark: `<last seq> <its ts> <unread> <read seq>`, and ` left` after one's removal. `at`: where
+-- in ARGV the entry's fields begin. Returns an error when nothing could be written.
+local function mark(conversations, user, known, at)
+  local last, unread, read
+  if known then last, unread, read = match(known, '^(%d+) %d+ (%d+) (%d+)') end
+  local seq = tonumber(ARGV[at + 5])
+  if last and seq <= tonumber(last) then return end
+  unread, read = tonumber(unread) or 0, tonumber(read) or seq - 1
+  local kind, left = ARGV[at + 1], ''
+  if kind == 'message' then
+    if ARGV[at + 9] == user then unread, read = 0, seq else unread = unread + 1 end
+  elseif kind == 'member' and ARGV[at + 15] == user then
+    local action = ARGV[at + 17]
+    if action == 'removed' then left = ' left' elseif action == 'added' then unread, read = 0, seq end
   end
-  redis.call('HSET', conversations, f[4], string.format('%d %s %d %d%s', seq, f[14], unread, read or seq - 1, left))
+  local done = pcall('HSET', conversations, ARGV[at + 3], format('%d %s %d %d%s', seq, ARGV[at + 13], unread, read, left))
+  if type(done) == 'table' then return done.err end
+  wrote = true
 end
 
 local function has_other_device(all, via)
   for i = 1, #all, 2 do
     if string.sub(all[i], 1, 7) == 'device:' and string.sub(all[i], 8) ~= via then
-      local seen = string.match(all[i + 1], ' (%d+)')
-      if now - tonumber(seen) <= dormant_ms then return true end
+      if now - tonumber(match(all[i + 1], ' (%d+)')) <= dormant_ms then return true end
     end
   end
   return false
 end
 
--- Returns an error when the whole batch has to stop, else nothing.
-local function deliver(at, dead, prefix, user, via, f)
-  local inbox, devices, conversations, sessions = KEYS[at], KEYS[at + 1], KEYS[at + 2], KEYS[at + 3]
-  local device = redis.pcall('HMGET', devices, 'seen', 'trimmed')
-  local known = redis.pcall('HGET', conversations, f[4])
-  local live = redis.pcall('HVALS', sessions)
-  local failed = device.err or (type(known) == 'table' and known.err) or live.err
-  local own = f[10] == user and f[2] == 'message'
+-- Keeps the entry beside the inbox and goes on: the user's next attach is a gap. Returns an error like `deliver`.
+local function set_aside(devices, dead, user, reason, at, n)
+  local kept = pcall('XADD', dead, 'MAXLEN', '~', 10000, '*', 'user', user, 'reason', reason, unpack(ARGV, at, at + n - 1))
+  if type(kept) == 'string' then
+    wrote = true
+  elseif not wrote and not string.find(kept.err, 'WRONGTYPE', 1, true) then
+    return kept.err
+  end
+  broken = broken + 1
+  local trimmed = pcall('HGET', devices, 'trimmed')
+  if type(trimmed) ~= 'table' then
+    local mine = format('%d-0', now)
+    local marked = pcall('HSET', devices, 'broken', format('%d', now), 'trimmed', trimmed and max_id(trimmed, mine) or mine)
+    wrote = wrote or type(marked) == 'number'
+  end
+end
+
+-- Delivers the entry whose n fields begin at ARGV[at] to one user. Returns an error when the whole call has to stop, and
+-- then has written nothing.
+local function deliver(key, dead, prefix, user, via, at, n)
+  local devices, conversations = KEYS[key + 1], KEYS[key + 2]
+  local seen = pcall('HGET', devices, 'seen')
+  local known = pcall('HGET', conversations, ARGV[at + 3])
+  local live = pcall('HVALS', KEYS[key + 3])
+  local failed = type(seen) == 'table' and seen.err or type(known) == 'table' and known.err or live.err
 
   if not failed then
-    local seen = tonumber(device[1])
-    if own and not has_other_device(redis.call('HGETALL', devices), via) then
-      mark(conversations, user, known, f)
-      return
-    elseif not seen or now - seen > dormant_ms then
-      redis.call('HSET', devices, 'trimmed', string.format('%d-0', now))
-      mark(conversations, user, known, f)
-      return
+    if ARGV[at + 9] == user and ARGV[at + 1] == 'message' and not has_other_device(call('HGETALL', devices), via) then
+      failed = mark(conversations, user, known, at)
+      if not failed then return end
+    elseif (not seen or now - tonumber(seen) > dormant_ms) and #live == 0 then
+      failed = mark(conversations, user, known, at)
+      if not failed then
+        raise_trimmed(devices, format('%d-0', now))
+        wrote = true
+        return
+      end
+    else
+      local id
+      id, failed = push(KEYS[key], devices, cap, ttl_ms, unpack(ARGV, at, at + n - 1))
+      if id then
+        wrote = true
+        mark(conversations, user, known, at)
+        ring(prefix, user, live)
+        return
+      end
     end
-    local id, err = push(inbox, devices, f, cap, ttl_ms)
-    if id then
-      mark(conversations, user, known, f)
-      ring(prefix, user, live)
-      return
-    end
-    failed = err
   end
 
-  if not string.find(failed, 'WRONGTYPE', 1, true) then return failed end
-  broken = broken + 1
-  redis.call('XADD', dead, 'MAXLEN', '~', 10000, '*', 'user', user, 'reason', failed, unpack(f))
-  redis.pcall('HSET', devices, 'broken', string.format('%d', now), 'trimmed', string.format('%d-0', now))
+  if not wrote and not string.find(failed, 'WRONGTYPE', 1, true) then return failed end
+  failed = set_aside(devices, dead, user, failed, at, n)
+  if failed then return failed end
   if not live.err then ring(prefix, user, live) end
 end
 
-local i = 5
-local function take()
-  i = i + 1
-  return ARGV[i]
-end
-
-local replies = {}
+local replies, i = {}, 6
 for b = 1, tonumber(ARGV[5]) do
-  local source, cursor_key, dead, prefix = take(), KEYS[tonumber(take())], KEYS[tonumber(take())], take()
-  local after, last, floor = take(), take(), take()
-  local cursor = redis.call('HGET', cursor_key, source) or '0-0'
-  local behind = compare(cursor, after) < 0 and floor ~= '1'
-  local stopped
-  if floor == '1' then redis.call('HSET', cursor_key, 'floor', string.format('%d-0', now)) end
-  for _ = 1, tonumber(take()) do
-    local log_id, via, fields = take(), take(), {}
-    for n = 1, tonumber(take()) do fields[n] = take() end
-    local skip = behind or stopped or compare(log_id, cursor) <= 0
-    for _ = 1, tonumber(take()) do
-      local user, at = take(), tonumber(take())
-      if not skip and not stopped then stopped = deliver(at, dead, prefix, user, via, fields) end
+  local source, cursor_key, dead, prefix = ARGV[i], KEYS[tonumber(ARGV[i + 1])], KEYS[tonumber(ARGV[i + 2])], ARGV[i + 3]
+  local after, last, floor, entries = ARGV[i + 4], ARGV[i + 5], ARGV[i + 6] == '1', tonumber(ARGV[i + 7])
+  i = i + 8
+  local behind, stopped = false, nil
+  local before = pcall('HGET', cursor_key, source) or '0-0'
+  if type(before) == 'table' then before, stopped = after, before.err end
+  local cursor = before
+  local cursor_ms, cursor_n = split(cursor)
+  if not stopped and compare(cursor, after) < 0 then
+    if floor then call('HSET', cursor_key, 'floor', format('%d-0', now)) else behind = true end
+  end
+  for _ = 1, entries do
+    local log_id, via, n = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
+    local at, recipients = i + 3, tonumber(ARGV[i + 3 + n])
+    i = at + n + 1
+    if not behind and not stopped then
+      local ms, ordinal = split(log_id)
+      if ms > cursor_ms or (ms == cursor_ms and ordinal > cursor_n) then
+        for r = i, i + 2 * recipients - 2, 2 do
+          stopped = deliver(tonumber(ARGV[r + 1]), dead, prefix, ARGV[r], via, at, n)
+          if stopped then break end
+        end
+        if not stopped then cursor, cursor_ms, cursor_n = log_id, ms, ordinal end
+      end
     end
-    if not skip and not stopped then cursor = log_id end
+    i = i + 2 * recipients
   end
   if behind then
     replies[b] = { 'behind', cursor }
   else
     if not stopped then cursor = max_id(cursor, last) end
-    redis.call('HSET', cursor_key, source, cursor)
+    if cursor ~= before then
+      local moved = pcall('HSET', cursor_key, source, cursor)
+      if type(moved) == 'table' then cursor, stopped = before, moved.err else wrote = true end
+    end
     replies[b] = stopped and { 'aborted', cursor, stopped } or { 'ok', cursor }
   end
 end
 
-for _, bell in ipairs(bells) do -- a ring is a hint, never a reason to fail
-  redis.pcall('XADD', bell, 'MAXLEN', '~', bell_cap, '*', 'users', table.concat(rings[bell].list, ' '))
-  redis.pcall('PEXPIRE', bell, 60000)
+for b = 1, #bells do -- a ring is a hint, never a reason to fail
+  pcall('XADD', bells[b], 'MAXLEN', '~', bell_cap, '*', 'users', table.concat(rings[bells[b]].list, ' '))
+  pcall('PEXPIRE', bells[b], 60000)
 end
 replies[#replies + 1] = { 'rings', #bells, broken }
 return replies

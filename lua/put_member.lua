@@ -21,9 +21,9 @@ if rank == 'member' then return 'forbidden' end
 
 local now = now_ms()
 local function event(id, whom, action, new_role)
-  local seq = append_event(channel_key, log_key, state, 'member', channel, id, who, '', now, -1,
+  local seq, log_id = append_event(log_key, state, 'member', channel, id, who, '', now, -1,
     { 'user', whom, 'action', action, 'role', new_role })
-  redis.call('HSET', channel_key, 'members_version', string.format('%d', seq))
+  redis.call('HSET', channel_key, 'seq', seq, 'last', log_id, 'members_version', seq)
   return seq
 end
 
@@ -34,7 +34,7 @@ if not target or not target.present then
   if tonumber(head[4]) >= tonumber(ARGV[8]) then return 'conflict' end
   local seq = event(ARGV[4], user, 'added', role)
   local past = target and (target.intervals .. ',') or ''
-  redis.call('HSET', members_key, user, string.format('%s %s%d-', role, past, seq))
+  redis.call('HSET', members_key, user, string.format('%s %s%s-', role, past, seq))
   redis.call('HINCRBY', channel_key, 'member_count', 1)
   return 'ok'
 end

@@ -2,7 +2,7 @@
 --
 -- KEYS  1 channel  2 members  3 log
 -- ARGV  1 channel id  2 who  3 1 when a service acts, else 0  4 5 ids for up to two events  6 user
--- Reply 'ok' (also when not a member) · 'not_found' · 'forbidden'
+-- Reply 'ok' (also when not a member, or not any more) · 'not_found' · 'forbidden'
 --- include clock
 --- include event
 --- include members
@@ -14,6 +14,7 @@ local state = { seq = head[1], last = head[2] }
 local actor = member_of(members_key, who)
 local target = member_of(members_key, user)
 local rank = ARGV[3] == '1' and 'owner' or (actor and actor.present and actor.role)
+if not rank and who == user and target then return 'ok' end -- left before: the same call again
 if not rank then return 'not_found' end
 if who ~= user then
   if rank == 'member' then return 'forbidden' end
@@ -47,14 +48,14 @@ end
 
 local now = now_ms()
 local function event(id, whom, action, role)
-  local seq = append_event(channel_key, log_key, state, 'member', channel, id, who, '', now, -1,
+  local seq, log_id = append_event(log_key, state, 'member', channel, id, who, '', now, -1,
     { 'user', whom, 'action', action, 'role', role })
-  redis.call('HSET', channel_key, 'members_version', string.format('%d', seq))
+  redis.call('HSET', channel_key, 'seq', seq, 'last', log_id, 'members_version', seq)
   return seq
 end
 
 local seq = event(ARGV[4], user, 'removed', target.role)
-redis.call('HSET', members_key, user, string.format('%s %s%d', 'member', target.intervals, seq))
+redis.call('HSET', members_key, user, 'member ' .. target.intervals .. seq)
 redis.call('HINCRBY', channel_key, 'member_count', -1)
 if target.role == 'owner' then
   redis.call('HSET', channel_key, 'owner', heir and heir.user or '')

@@ -15,7 +15,7 @@ if ARGV[3] ~= '1' then
   if actor.role == 'member' then return 'forbidden' end
 end
 if head[4] == ARGV[5] then return 'ok' end
-append_event(channel_key, log_key, { seq = head[1], last = head[2] }, 'renamed', ARGV[1], ARGV[4], ARGV[2], '', now_ms(),
-  tonumber(head[3]), { 'title', ARGV[5] })
-redis.call('HSET', channel_key, 'title', ARGV[5])
+local seq, log_id = append_event(log_key, { seq = head[1], last = head[2] }, 'renamed', ARGV[1], ARGV[4], ARGV[2], '',
+  now_ms(), tonumber(head[3]), { 'title', ARGV[5] })
+redis.call('HSET', channel_key, 'seq', seq, 'last', log_id, 'title', ARGV[5])
 return 'ok'

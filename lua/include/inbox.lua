@@ -1,18 +1,29 @@
--- Adds one entry to an inbox and keeps its bounds. Returns the new id, or false and the error; on an error nothing was
--- written. `trimmed` in `devices` is raised over whatever is removed, so that no gap is ever silent.
-local function push(inbox, devices, fields, cap, ttl_ms)
-  local existed = redis.pcall('EXISTS', inbox)
-  local id = redis.pcall('XADD', inbox, '*', unpack(fields))
+-- Adds one entry (`...`: its fields) to an inbox and keeps its bounds. Returns the new id, or false and the error; on an
+-- error nothing was written. The caller has read `devices`. `trimmed` there is raised over whatever is removed, so that
+-- no gap is ever silent; it is never lowered.
+local function raise_trimmed(devices, id)
+  local present = redis.call('HGET', devices, 'trimmed')
+  if not present or compare(present, id) < 0 then redis.call('HSET', devices, 'trimmed', id) end
+end
+
+local function push(inbox, devices, cap, ttl_ms, ...)
+  local id = redis.pcall('XADD', inbox, '*', ...)
   if type(id) == 'table' then return false, id.err end
-  if existed == 0 then
-    -- Expired, or never there: what an older offset might have missed can no longer be told.
-    redis.call('HSET', devices, 'trimmed', below(id))
-  end
-  local over = redis.call('XLEN', inbox) - cap
-  if over > 0 then
-    local removed = redis.call('XRANGE', inbox, '-', '+', 'COUNT', over)
+  local held = redis.call('XLEN', inbox)
+  if held == 1 and redis.call('PTTL', inbox) == -1 then
+    -- Every inbox has a TTL: this one is new, because it expired or was never there. What an older offset might have
+    -- missed can no longer be told. Should the clock have gone back, the entry must still come after every offset.
+    local trimmed = redis.call('HGET', devices, 'trimmed')
+    if trimmed and compare(trimmed, id) >= 0 then
+      redis.call('XTRIM', inbox, 'MAXLEN', 0)
+      redis.call('XSETID', inbox, trimmed)
+      id = redis.call('XADD', inbox, '*', ...)
+    end
+    raise_trimmed(devices, below(id))
+  elseif held > cap then
+    local removed = redis.call('XRANGE', inbox, '-', '+', 'COUNT', held - cap)
     redis.call('XTRIM', inbox, 'MAXLEN', cap)
-    redis.call('HSET', devices, 'trimmed', removed[#removed][1])
+    raise_trimmed(devices, removed[#removed][1])
   end
   redis.call('PEXPIRE', inbox, ttl_ms)
   return id
