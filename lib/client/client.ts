@@ -274,6 +274,8 @@ export class MillraceClient extends MillraceApi {
   }
 
   private receive(frame: ServerFrame): void {
+    // Only an error right before the close is its reason.
+    this.lastError = undefined;
     switch (frame.type) {
       case 'message':
       case 'edited':
