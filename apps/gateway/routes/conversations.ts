@@ -102,7 +102,8 @@ async function show(ctx: GatewayContext, user: string, mark: Mark): Promise<Conv
   const visible = latest !== null && (!group || (stored ? covers(parseMember(stored).intervals, latest.seq) : false));
   return {
     channel,
-    ...(title ? { title } : {}),
+    // A removal is the last thing that a removed member gets of a group: no title that it was given later.
+    ...(title && !mark.left ? { title } : {}),
     last_seq: mark.lastSeq,
     read_seq: mark.readSeq,
     unread: mark.unread,

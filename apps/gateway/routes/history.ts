@@ -22,7 +22,7 @@ export function history(ctx: GatewayContext): FastifyPluginAsync {
         query: { ...bounds, limit },
         head: { seq, last },
         intervals,
-        archiveFailed: (error) => ctx.logger.warn({ err: error, channel }, 'history without the archive'),
+        archiveFailed: (error) => ctx.logger.warn({ err: error, channel }, 'part of the history could not be read'),
       });
     });
   };

@@ -1,7 +1,7 @@
 /** How the HTTP server itself has to be set up so that the protocol's promises hold before any route is found. */
 
 import type { Socket } from 'node:net';
-import type { FastifyReply, FastifyRequest, FastifyServerOptions } from 'fastify';
+import { type FastifyReply, type FastifyRequest, type FastifyServerOptions, LogController } from 'fastify';
 import { errorBody, MillraceError } from '../../../lib/protocol/errors.ts';
 import { BODY_BYTES } from '../../../lib/protocol/limits.ts';
 
@@ -12,7 +12,7 @@ export function serverOptions() {
   return {
     bodyLimit: BODY_BYTES,
     routerOptions: { maxParamLength: LONGEST_PARAMETER },
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     // While closing, what still arrives on open connections is answered as ever, with `connection: close`.
     return503OnClosing: false,
     /** Paths that cannot be decoded, and parameters over the bound: no route is reached. */

@@ -1,8 +1,11 @@
 /** For the tests of the routes: the API over a real Redis and the embedded archive. */
 import { mkdtempSync, rmSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fastify, { type FastifyBaseLogger, type InjectOptions } from 'fastify';
+import type Type from 'typebox';
+import { Compile } from 'typebox/schema';
 import { openArchive } from '../../../lib/archive/index.ts';
 import { createVerifier, signToken } from '../../../lib/auth/index.ts';
 import { loadConfig } from '../../../lib/config/index.ts';
@@ -34,8 +37,11 @@ export interface Api {
   /** Every line that was logged. */
   readonly logged: string[];
   readonly redis: Awaited<ReturnType<typeof startRedis>>;
+  readonly port: number;
   /** `GET /v1/channels/…`, without a token. */
   call(line: string, request?: Request & { raw?: string | Buffer }): Promise<Answer>;
+  /** The header that names this user. */
+  authorization(user: string): string;
   /** The same as this user. */
   as(user: string, options?: { admin?: boolean; name?: string; for?: string }): Caller;
   /** Fans out everything that this channel's log holds and was not fanned out, to these users. */
@@ -67,7 +73,8 @@ export async function startApi(): Promise<Api> {
   };
   const app = fastify({ ...serverOptions(), loggerInstance: logger as FastifyBaseLogger });
   registerRoutes(app, ctx);
-  await app.ready();
+  await app.listen({ host: '127.0.0.1', port: 0 });
+  const { port } = app.server.address() as AddressInfo;
 
   const call: Api['call'] = async (line, { body, raw, headers = {} } = {}) => {
     const [method, url = ''] = line.split(' ');
@@ -87,7 +94,9 @@ export async function startApi(): Promise<Api> {
     ctx,
     logged,
     redis,
+    port,
     call,
+    authorization: (user) => `Bearer ${signToken({ user, ttlS: 60 }, secret)}`,
     as: (user, { admin = false, name, for: actingFor } = {}) => {
       const token = signToken({ user, admin, ttlS: 60, ...(name === undefined ? {} : { name }) }, secret);
       const always = { authorization: `Bearer ${token}`, ...(actingFor ? { 'millrace-user': actingFor } : {}) };
@@ -126,4 +135,11 @@ function sourceFor(pair: string): number {
   const known = sources.get(pair) ?? 1000 + sources.size;
   sources.set(pair, known);
   return known;
+}
+
+/** The answer as its schema in the reference has it; throws when it is not. */
+export function answered<T extends Type.TSchema>(schema: T, body: unknown): Type.Static<T> {
+  const compiled = Compile(schema);
+  if (!compiled.Check(body)) throw new Error(`not as the reference says: ${JSON.stringify(compiled.Errors(body)[1])}`);
+  return body as Type.Static<T>;
 }
