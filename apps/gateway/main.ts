@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { createVerifier } from '../../lib/auth/index.ts';
 import type { AppContext, RunningApp } from '../../lib/config/context.ts';
 import { keyspace } from '../../lib/keyspace/index.ts';
+import { listenError } from '../../lib/process/port-owner.ts';
 import { startAlone } from '../../lib/process/run.ts';
 import { Verbs } from '../../lib/redis/verbs.ts';
 import type { GatewayContext } from './context.ts';
@@ -35,7 +36,7 @@ export async function startGateway(app: AppContext): Promise<RunningGateway> {
   } catch (error) {
     stopClock();
     await hub.stop();
-    throw error;
+    throw await listenError(error, config.host, config.port);
   }
   const { port } = server.server.address() as AddressInfo;
   return {

@@ -1,18 +1,16 @@
 /** The gateway's one HTTP server: probes, the HTTP API and the WebSocket's upgrade. */
 import fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
 import { readinessOf } from '../../lib/process/readiness.ts';
-import { BODY_BYTES } from '../../lib/protocol/limits.ts';
 import { registerProbes } from '../../lib/telemetry/probes.ts';
 import type { GatewayContext } from './context.ts';
 import type { Hub } from './hub.ts';
-import { registerRoutes } from './routes/index.ts';
+import { registerRoutes, serverOptions } from './routes/index.ts';
 import { registerSocket } from './socket.ts';
 
 export async function buildServer(ctx: GatewayContext, hub: Hub) {
   const server: FastifyInstance = fastify({
     loggerInstance: ctx.logger as FastifyBaseLogger,
-    disableRequestLogging: true,
-    bodyLimit: BODY_BYTES,
+    ...serverOptions(),
     forceCloseConnections: 'idle',
   });
   registerProbes(server, {
@@ -20,7 +18,7 @@ export async function buildServer(ctx: GatewayContext, hub: Hub) {
     readiness: () => readinessOf(ctx.store, ctx.archive),
     about: { roles: 'gateway' },
   });
-  await registerRoutes(server, ctx);
+  registerRoutes(server, ctx);
   const stopClock = await registerSocket(server, hub);
   return { server, stopClock };
 }

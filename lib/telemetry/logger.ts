@@ -34,6 +34,7 @@ export function createLogger(options: {
     name: options.name,
     level: options.level,
     base: { pid: process.pid },
+    serializers: { err: describeError },
     redact: { paths, censor: '(hidden)' },
   };
   if (options.destination) return pino(settings, options.destination);
@@ -45,4 +46,20 @@ export function createLogger(options: {
     );
   }
   return pino(settings, pino.destination({ dest: 2, sync: true }));
+}
+
+/**
+ * An error's own words and nothing that hangs on it: ioredis attaches the whole command, arguments and so message
+ * contents included.
+ */
+function describeError(error: unknown): unknown {
+  if (!(error instanceof Error)) return { message: String(error) };
+  const { code } = error as { code?: unknown };
+  return {
+    type: error.name,
+    message: error.message,
+    stack: error.stack,
+    ...(typeof code === 'string' || typeof code === 'number' ? { code } : {}),
+    ...(error.cause === undefined ? {} : { cause: describeError(error.cause) }),
+  };
 }

@@ -71,4 +71,14 @@ describe('logger', () => {
     expect(lines.join()).not.toContain('SECRET');
     expect(lines[0]).toContain('g:1');
   });
+
+  test('what a driver hangs on its errors does not reach a line', () => {
+    const lines: string[] = [];
+    const logger = createLogger({ name: 't', level: 'info', destination: { write: (line) => lines.push(line) } });
+    const command = { name: 'evalsha', args: ['SECRET'] };
+    const cause = Object.assign(new Error('the cause'), { command });
+    logger.warn({ err: Object.assign(new Error('a reason', { cause }), { command, code: 'E1' }) }, 'x');
+    expect(lines.join()).not.toContain('SECRET');
+    expect(lines.join()).toMatch(/a reason.*E1.*the cause/);
+  });
 });
