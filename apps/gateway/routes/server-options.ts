@@ -7,10 +7,13 @@ import { BODY_BYTES } from '../../../lib/protocol/limits.ts';
 
 /** A direct channel's id has up to 132 characters, three times as many when all are percent-encoded. */
 const LONGEST_PARAMETER = 512;
+const REQUEST_TIMEOUT_MS = 60_000;
 
 export function serverOptions() {
   return {
     bodyLimit: BODY_BYTES,
+    // A request that trickles in does not hold its socket for ever (upgraded sockets have clocks of their own).
+    requestTimeout: REQUEST_TIMEOUT_MS,
     routerOptions: { maxParamLength: LONGEST_PARAMETER },
     logController: new LogController({ disableRequestLogging: true }),
     // While closing, what still arrives on open connections is answered as ever, with `connection: close`.
