@@ -19,24 +19,24 @@
 local ARGV, KEYS, call, pcall, match, format = ARGV, KEYS, redis.call, redis.pcall, string.match, string.format
 local cap, ttl_ms, dormant_ms, bell_cap = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local now = now_ms()
-local rings, bells, broken = {}, {}, 0
+local rings, bells, rung, broken = {}, {}, {}, 0
 -- Whether this call has written anything. Out of memory can only strike a script's first write (Redis decides once),
 -- so afterwards an error is the user's own, and nobody's entry is applied twice because another's failed.
 local wrote = false
 
+-- `sessions` false: the user was rung in this call before.
 local function ring(prefix, user, sessions)
+  if not sessions then return end
   for i = 1, #sessions do
     local bell = prefix .. match(sessions[i], '^%S+')
     local users = rings[bell]
     if not users then
-      users = { list = {}, known = {} }
-      rings[bell] = users
+      rings[bell] = { user }
       bells[#bells + 1] = bell
+    elseif users[#users] ~= user then -- several devices at one gateway
+      users[#users + 1] = user
     end
-    if not users.known[user] then
-      users.known[user] = true
-      users.list[#users.list + 1] = user
-    end
+    rung[user] = true
   end
 end
 
@@ -92,14 +92,14 @@ local function deliver(key, dead, prefix, user, via, at, n)
   local devices, conversations = KEYS[key + 1], KEYS[key + 2]
   local seen = pcall('HGET', devices, 'seen')
   local known = pcall('HGET', conversations, ARGV[at + 3])
-  local live = pcall('HVALS', KEYS[key + 3])
-  local failed = type(seen) == 'table' and seen.err or type(known) == 'table' and known.err or live.err
+  local live = not rung[user] and pcall('HVALS', KEYS[key + 3])
+  local failed = type(seen) == 'table' and seen.err or type(known) == 'table' and known.err or live and live.err
 
   if not failed then
     if ARGV[at + 9] == user and ARGV[at + 1] == 'message' and not has_other_device(call('HGETALL', devices), via) then
       failed = mark(conversations, user, known, at)
       if not failed then return end
-    elseif (not seen or now - tonumber(seen) > dormant_ms) and #live == 0 then
+    elseif (not seen or now - tonumber(seen) > dormant_ms) and live and #live == 0 then
       failed = mark(conversations, user, known, at)
       if not failed then
         raise_trimmed(devices, format('%d-0', now))
@@ -121,7 +121,7 @@ local function deliver(key, dead, prefix, user, via, at, n)
   if not wrote and not string.find(failed, 'WRONGTYPE', 1, true) then return failed end
   failed = set_aside(devices, dead, user, failed, at, n)
   if failed then return failed end
-  if not live.err then ring(prefix, user, live) end
+  if live and not live.err then ring(prefix, user, live) end
 end
 
 local replies, i = {}, 6
@@ -166,7 +166,7 @@ for b = 1, tonumber(ARGV[5]) do
 end
 
 for b = 1, #bells do -- a ring is a hint, never a reason to fail
-  pcall('XADD', bells[b], 'MAXLEN', '~', bell_cap, '*', 'users', table.concat(rings[bells[b]].list, ' '))
+  pcall('XADD', bells[b], 'MAXLEN', '~', bell_cap, '*', 'users', table.concat(rings[bells[b]], ' '))
   pcall('PEXPIRE', bells[b], 60000)
 end
 replies[#replies + 1] = { 'rings', #bells, broken }

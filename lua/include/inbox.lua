@@ -25,6 +25,7 @@ local function push(inbox, devices, cap, ttl_ms, ...)
     redis.call('XTRIM', inbox, 'MAXLEN', cap)
     raise_trimmed(devices, removed[#removed][1])
   end
-  redis.call('PEXPIRE', inbox, ttl_ms)
+  -- Seldom enough to cost nothing, often enough for seven days; attaches and sweeps renew it too.
+  if held % 8 == 1 or held > cap then redis.call('PEXPIRE', inbox, ttl_ms) end
   return id
 end
