@@ -3,7 +3,7 @@
 -- KEYS  for each session: sessions, devices, inbox
 -- ARGV  1 gateway  2 inbox TTL ms  3… for each session: device, session id
 -- Reply for each session 0 nothing was missing · 1 put back · 2 the device's session is another one now · 3 a key has
---       the wrong type
+--       the wrong type · 4 the device is not known any more, its acks would be passed over: it has to attach again
 --- include clock
 local gateway, stamp = ARGV[1], string.format('%d', now_ms())
 local replies = {}
@@ -18,12 +18,12 @@ for i = 1, #KEYS, 3 do
   elseif present and present ~= mine then
     replies[at + 1] = 2
   else
-    replies[at + 1] = present and 0 or 1
+    replies[at + 1] = not record and 4 or present and 0 or 1
     if not present then redis.call('HSET', sessions, device, mine) end
     if record then
       redis.call('HSET', devices, 'device:' .. device, string.match(record, '^(%S+)') .. ' ' .. stamp, 'seen', stamp)
     end
-    redis.call('PEXPIRE', inbox, ARGV[2])
+    redis.pcall('PEXPIRE', inbox, ARGV[2])
   end
 end
 return replies

@@ -176,7 +176,7 @@ export class Verbs {
       this.#keys.inbox(user),
     ]);
     const args = sessions.flatMap(({ device, session }) => [device, session]);
-    return this.#run<(0 | 1 | 2 | 3)[]>('reassert', keys, [gateway, INBOX_TTL_MS, ...args]);
+    return this.#run<(0 | 1 | 2 | 3 | 4)[]>('reassert', keys, [gateway, INBOX_TTL_MS, ...args]);
   }
 
   /** All the users must be of partitions that one command may touch. */
