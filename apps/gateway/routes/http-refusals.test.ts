@@ -236,6 +236,7 @@ describe('failures', () => {
     const secret = { to: 'broken', client_id: 'secret-1', content: 'the secret words' };
     refused(await api.as('alice')('POST /v1/messages', secret), 500, 'internal');
     expect(api.logged.join('')).toContain('unexpected failure');
+    expect(api.logged.join('')).not.toContain('the secret words');
     expect((await api.as('alice')('GET /v1/conversations')).status).toBe(200);
   });
 
