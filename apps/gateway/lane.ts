@@ -13,9 +13,13 @@ import { BELL_ENTRIES } from '../../lib/redis/verbs.ts';
 import type { GatewayContext } from './context.ts';
 import type { Feed } from './feed.ts';
 
-/** Inboxes per read, and entries per inbox: bounds the reply to some hundred kilobytes at 500-byte messages. */
+/**
+ * Inboxes per read, and entries of all of them together: bounds the reply to some two megabytes at 500-byte messages.
+ * A lone busy inbox is read in long stretches, or its writers would outrun us and fill it.
+ */
 const FEEDS_PER_READ = 128;
-const ENTRIES_PER_FEED = 16;
+const ENTRIES_PER_READ = 2048;
+const LONGEST_STRETCH = 128;
 const BLOCK_MS = 500;
 /** Design §5: a pause when busy costs less than a wake per entry. */
 const PAUSE_MS = 2;
@@ -142,13 +146,14 @@ export class Lane {
       else if (feeds.push(feed) >= FEEDS_PER_READ) break;
     }
     if (feeds.length === 0) return 0;
-    const batches = await this.#readInboxes(connection, feeds);
+    const count = Math.min(LONGEST_STRETCH, Math.floor(ENTRIES_PER_READ / feeds.length));
+    const batches = await this.#readInboxes(connection, feeds, count);
     const byKey = new Map(batches.map((batch) => [batch.key, batch]));
     let entries = 0;
     for (const feed of feeds) {
       this.#ctx.metrics.inboxReads.of(feed.cause).inc();
       const batch = byKey.get(feed.inboxKey);
-      const full = batch !== undefined && batch.entries.length >= ENTRIES_PER_FEED;
+      const full = batch !== undefined && batch.entries.length >= count;
       this.#dirty.delete(feed);
       if (full) this.#dirty.add(feed); // to the end of the line
       if (!batch) continue;
@@ -162,11 +167,11 @@ export class Lane {
   }
 
   /** One user's inbox of the wrong type must not keep the others from theirs. */
-  async #readInboxes(connection: BlockingConnection, feeds: Feed[]): Promise<StreamBatch[]> {
+  async #readInboxes(connection: BlockingConnection, feeds: Feed[], count: number): Promise<StreamBatch[]> {
     const read = (some: Feed[]) =>
       connection.xread(
         some.map((feed) => ({ key: feed.inboxKey, after: feed.position })),
-        { count: ENTRIES_PER_FEED },
+        { count },
       );
     try {
       const batches = await read(feeds);
@@ -176,8 +181,8 @@ export class Lane {
       if (!(error instanceof Error) || !error.message.includes('WRONGTYPE')) throw error;
       if (feeds.length > 1) {
         const half = feeds.length >> 1;
-        const first = await this.#readInboxes(connection, feeds.slice(0, half));
-        return [...first, ...(await this.#readInboxes(connection, feeds.slice(half)))];
+        const first = await this.#readInboxes(connection, feeds.slice(0, half), count);
+        return [...first, ...(await this.#readInboxes(connection, feeds.slice(half), count))];
       }
       const [feed] = feeds;
       if (feed && !feed.broken) {
