@@ -1,29 +1,51 @@
--- Puts back registrations that a failover lost, renews what live sessions keep alive; many sessions in one call.
+-- What a gateway asserts of its live sessions, now and then and after it reached another server: puts back registrations
+-- that a failover lost, renews what live sessions keep alive, finds what they missed. Many sessions in one call.
 --
--- KEYS  for each session: sessions, devices, inbox
--- ARGV  1 gateway  2 inbox TTL ms  3… for each session: device, session id
--- Reply for each session 0 nothing was missing · 1 put back · 2 the device's session is another one now · 3 a key has
---       the wrong type · 4 the device is not known any more, its acks would be passed over: it has to attach again
+-- KEYS  for each session: sessions, devices, inbox, cursor
+-- ARGV  1 gateway  2 inbox TTL ms  3… for each session: device, session id, the last offset that it was sent
+-- Reply for each session 0 nothing was missing · 1 registration put back · 2 the device's session is another one ·
+--       3 a key has the wrong type · 4 the device is not known any more, its acks would be passed over: attach again ·
+--       5 a gap: something that the session has not been sent is gone, or its tail was lost (the inbox then goes on after
+--       what the session has been sent, unless that is in the clock's future)
+--- include ids
 --- include clock
-local gateway, stamp = ARGV[1], string.format('%d', now_ms())
+local now = now_ms()
+local gateway, stamp = ARGV[1], string.format('%d', now)
+
+local function missed(inbox, reached, trimmed, floor)
+  local info = redis.pcall('XINFO', 'STREAM', inbox)
+  local gap = (trimmed and compare(trimmed, reached) > 0) or (floor and compare(floor, reached) > 0)
+  if info.err then return gap end -- no inbox, or not one: the next attach or delivery makes it
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' and compare(info[i + 1], reached) < 0 then
+      if split(reached) <= now then redis.call('XSETID', inbox, reached) end
+      return true
+    end
+  end
+  return gap
+end
+
 local replies = {}
-for i = 1, #KEYS, 3 do
-  local sessions, devices, inbox = KEYS[i], KEYS[i + 1], KEYS[i + 2]
-  local at = (i - 1) / 3
-  local device, mine = ARGV[3 + 2 * at], gateway .. ' ' .. ARGV[4 + 2 * at]
+for i = 1, #KEYS, 4 do
+  local sessions, devices, inbox, cursor = KEYS[i], KEYS[i + 1], KEYS[i + 2], KEYS[i + 3]
+  local at = 3 + 3 * (i - 1) / 4
+  local device, mine, reached = ARGV[at], gateway .. ' ' .. ARGV[at + 1], ARGV[at + 2]
   local present = redis.pcall('HGET', sessions, device)
-  local record = redis.pcall('HGET', devices, 'device:' .. device)
-  if type(present) == 'table' or type(record) == 'table' then
-    replies[at + 1] = 3
+  local record = redis.pcall('HMGET', devices, 'device:' .. device, 'trimmed')
+  local reply
+  if type(present) == 'table' or record.err then
+    reply = 3
   elseif present and present ~= mine then
-    replies[at + 1] = 2
+    reply = 2
   else
-    replies[at + 1] = not record and 4 or present and 0 or 1
+    reply = not record[1] and 4 or present and 0 or 1
     if not present then redis.call('HSET', sessions, device, mine) end
-    if record then
-      redis.call('HSET', devices, 'device:' .. device, string.match(record, '^(%S+)') .. ' ' .. stamp, 'seen', stamp)
+    if record[1] then
+      redis.call('HSET', devices, 'device:' .. device, string.match(record[1], '^(%S+)') .. ' ' .. stamp, 'seen', stamp)
+      if missed(inbox, reached, record[2], redis.call('HGET', cursor, 'floor')) then reply = 5 end
     end
     redis.pcall('PEXPIRE', inbox, ARGV[2])
   end
+  replies[#replies + 1] = reply
 end
 return replies

@@ -3,11 +3,14 @@ import { attached, DAY_MS, dump, keys, nowMs, unseenFor, useStore } from './harn
 
 const store = useStore();
 const session = (user: string, gateway = 'gw1') => ({ user, device: 'phone', session: `${user}-phone-${gateway}` });
-const reassert = (...users: string[]) =>
-  store.verbs.reassert(
-    'gw1',
-    users.map((user) => session(user)),
-  );
+async function reassert(...users: string[]) {
+  const sessions = [];
+  for (const user of users) {
+    const record = await store.redis.hget(keys.devices(user), 'device:phone').catch(() => null);
+    sessions.push({ ...session(user), offset: record?.split(' ')[0] ?? '0-0' });
+  }
+  return store.verbs.reassert('gw1', sessions);
+}
 
 test('nothing was missing: the device is seen, the inbox lives on', async () => {
   await attached(store.verbs, 'bob');
@@ -42,4 +45,33 @@ test('a device that is not known any more has to attach again', async () => {
   const before = await dump(store.redis);
   expect(await reassert('bob')).toEqual([4]);
   expect(await dump(store.redis)).toEqual(before);
+});
+
+test('a tail lost in a failover is a gap, and what comes next comes after what the session was sent', async () => {
+  await attached(store.verbs, 'bob');
+  const reached = `${(await nowMs(store.redis)) - 10}-7`;
+  const sent = { ...session('bob'), offset: reached };
+  await store.redis.del(keys.inbox('bob'));
+  await store.redis.xadd(keys.inbox('bob'), '5-1', 'type', 'none');
+  await store.redis.hset(keys.devices('bob'), 'trimmed', '4-0');
+  expect(await store.verbs.reassert('gw1', [sent])).toEqual([5]);
+  expect(await store.verbs.reassert('gw1', [sent])).toEqual([0]);
+  const info = (await store.redis.xinfo('STREAM', keys.inbox('bob'))) as unknown;
+  expect(JSON.stringify(info)).toContain(reached);
+});
+
+test('an offset from the future is a gap and moves nothing', async () => {
+  await attached(store.verbs, 'bob');
+  const future = { ...session('bob'), offset: `${(await nowMs(store.redis)) + 60_000}-0` };
+  const before = await store.redis.dump(keys.inbox('bob'));
+  expect(await store.verbs.reassert('gw1', [future])).toEqual([5]);
+  expect(await store.redis.dump(keys.inbox('bob'))).toEqual(before);
+});
+
+test('a floor, or a trimmed mark, beyond what a session was sent is a gap', async () => {
+  await attached(store.verbs, 'bob');
+  await attached(store.verbs, 'ann');
+  await store.redis.hset(keys.devices('ann'), 'trimmed', `${(await nowMs(store.redis)) + 1000}-0`);
+  await store.redis.hset(keys.cursor(keys.partitionOf('bob')), 'floor', `${(await nowMs(store.redis)) + 1000}-0`);
+  expect(await reassert('bob', 'ann')).toEqual([5, 5]);
 });

@@ -71,6 +71,18 @@ export class Hub {
     return feed;
   }
 
+  /** The store has forgotten the device: as good as a new hello of it, on the same socket. */
+  async attachAgain(session: Session): Promise<void> {
+    const { feed } = session;
+    if (!feed) return;
+    const { incarnation: gateway, config } = this.ctx;
+    const { device, id, acked: since } = session;
+    const maxSessions = config.limits.sessions;
+    const attached = await this.ctx.verbs.attach({ user: feed.user, device, session: id, gateway, since, maxSessions });
+    if (attached === 'too_many') session.close('tooManySessions');
+    else if (attached.gap) await this.tellGap(session, session.offset, attached.oldest);
+  }
+
   /** Takes a closed session out, and detaches it in the store, however often that has to be asked. */
   async depart(session: Session): Promise<void> {
     this.sessions.delete(session.id);
@@ -165,7 +177,9 @@ export class Hub {
     if (feed.gapPending || (trimmed && compareIds(trimmed, feed.position) > 0)) {
       feed.gapPending = false;
       const oldest = entries[0]?.id ?? null;
-      for (const session of feed.live) await this.tellGap(session, session.offset, oldest);
+      for (const session of feed.live) {
+        if (session.gapToldAt !== session.offset) await this.tellGap(session, session.offset, oldest);
+      }
     }
     this.#hand(feed, entries);
   }

@@ -86,6 +86,7 @@ export class Session {
       if (this.congested) break;
       const frame = renderer.frame(entry);
       this.offset = entry.id;
+      if (isOwnReceipt(entry.fields, this.device)) continue;
       if (frame === undefined) continue;
       this.socket.send(frame);
       written++;
@@ -105,4 +106,9 @@ export class Session {
     this.badFrames.push(now);
     return this.badFrames.length >= 10;
   }
+}
+
+/** A receipt that this very device caused: the inbox is the same for all of a user's devices. */
+function isOwnReceipt(fields: readonly string[], device: string): boolean {
+  return fields[1] === 'receipt' && fields[12] === 'via' && fields[13] === device;
 }

@@ -3,6 +3,7 @@
  * A sweep that finds something counts in `inbox_finds_total{cause="sweep"}`; normal is 0.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Reasserted } from '../../lib/redis/verbs.ts';
 import type { Feed } from './feed.ts';
 import type { Hub } from './hub.ts';
 import type { Session } from './session.ts';
@@ -64,15 +65,30 @@ export class Sweeper {
   async #reassert(sessions: Session[]): Promise<void> {
     const { ctx } = this.#hub;
     try {
-      const named = sessions.map((s) => ({ user: s.feed?.user ?? '', device: s.device, session: s.id }));
+      const named = sessions.map((s) => ({
+        user: s.feed?.user ?? '',
+        device: s.device,
+        session: s.id,
+        offset: s.offset,
+      }));
       const replies = await ctx.verbs.reassert(ctx.incarnation, named);
-      replies.forEach((reply, i) => {
-        if (reply === 1) ctx.logger.warn({ user: named[i]?.user }, 'a lost registration was put back');
-        if (reply === 2) sessions[i]?.close('replaced');
-      });
+      await Promise.all(replies.map((reply, i) => this.#repair(sessions[i], named[i]?.offset, reply)));
     } catch (error) {
       ctx.metrics.retries.of('reassert').inc();
       ctx.logger.warn({ err: error }, 'asserting registrations failed; the next sweep does it');
+    }
+  }
+
+  async #repair(session: Session | undefined, offset: string | undefined, reply: Reasserted): Promise<void> {
+    if (!session?.open || offset === undefined) return;
+    const { ctx } = this.#hub;
+    if (reply === 1) ctx.logger.warn({ user: session.feed?.user }, 'a lost registration was put back');
+    // Another session of the device: newer, or one that a failover brought back. Whoever connects again settles it.
+    if (reply === 2) session.close('goingAway', 'another session of this device');
+    if (reply === 4) await this.#hub.attachAgain(session);
+    // What it has been sent since is no gap; and of one gap it is told once.
+    if (reply === 5 && session.offset === offset && session.gapToldAt !== offset) {
+      await this.#hub.tellGap(session, offset, null);
     }
   }
 }

@@ -50,6 +50,9 @@ export interface Attached {
   replaced: { gateway: string; session: string } | null;
 }
 
+/** What `reassert` found: see `lua/reassert.lua`. */
+export type Reasserted = 0 | 1 | 2 | 3 | 4 | 5;
+
 /** One entry of a deliver block. */
 export interface Delivery {
   logId: string;
@@ -169,14 +172,18 @@ export class Verbs {
   }
 
   /** All the users must be of partitions that one command may touch. */
-  reassert(gateway: string, sessions: readonly { user: string; device: string; session: string }[]) {
+  reassert(
+    gateway: string,
+    sessions: readonly { user: string; device: string; session: string; offset: string }[],
+  ): Promise<Reasserted[]> {
     const keys = sessions.flatMap(({ user }) => [
       this.#keys.sessions(user),
       this.#keys.devices(user),
       this.#keys.inbox(user),
+      this.#keys.cursor(this.#keys.partitionOf(user)),
     ]);
-    const args = sessions.flatMap(({ device, session }) => [device, session]);
-    return this.#run<(0 | 1 | 2 | 3 | 4)[]>('reassert', keys, [gateway, INBOX_TTL_MS, ...args]);
+    const args = sessions.flatMap(({ device, session, offset }) => [device, session, offset]);
+    return this.#run<Reasserted[]>('reassert', keys, [gateway, INBOX_TTL_MS, ...args]);
   }
 
   /** All the users must be of partitions that one command may touch. */
