@@ -4,6 +4,7 @@
  * The position moves only after the archive has the rows, so a kill in between repeats and loses nothing: writes carry
  * the log's time and are idempotent (design, rule 11).
  */
+import { rowOf } from '../../lib/archive/from-log.ts';
 import { type Archive, ArchiveError, type ArchiveRow } from '../../lib/archive/index.ts';
 import type { AppContext, RunningApp } from '../../lib/config/context.ts';
 import { keyspace } from '../../lib/keyspace/index.ts';
@@ -12,15 +13,18 @@ import { LOG_ROLES, LOG_TAIL_MS } from '../../lib/partitions/roles.ts';
 import { startAlone } from '../../lib/process/run.ts';
 import type { StreamEntry } from '../../lib/redis/blocking.ts';
 import { backOff, type LogBatch, LogFollower } from '../../lib/redis/follow.ts';
-import { ZERO } from '../../lib/redis/ids.ts';
+import { msOf, ZERO } from '../../lib/redis/ids.ts';
 import { Verbs } from '../../lib/redis/verbs.ts';
-import { rowOf } from './row.ts';
+import { withSigns } from './patience.ts';
 
 const ROLE = 'archiver';
 const ENTRIES_PER_READ = 250;
 const ROWS_PER_WRITE = 500;
 /** History joins the log's tail, so nobody waits for the archive: fuller batches cost less. */
 const PAUSE_MS = 100;
+/** Of one write: signs of life while it lasts, and how long it may last. Three tries of 4 s on each of a few statements. */
+const SIGN_MS = 1000;
+const WRITE_AT_MOST_MS = 60_000;
 
 export async function startArchiver(ctx: AppContext): Promise<RunningApp> {
   const { store, metrics, config, archive } = ctx;
@@ -46,7 +50,15 @@ export async function startArchiver(ctx: AppContext): Promise<RunningApp> {
     logger.error({ partition: p, logId: entry.id, reason }, 'a log entry cannot be archived and was set aside');
   }
 
+  function showLag(p: number, todo: readonly StreamEntry[]): void {
+    const seconds = todo[0] ? Math.max(0, (Date.now() - msOf(todo[0].id)) / 1000) : 0;
+    metrics.logLagEntries.of(ROLE, String(p)).set(todo.length);
+    metrics.logLagSeconds.of(ROLE, String(p)).set(seconds);
+  }
+
   async function handle(batches: LogBatch[]): Promise<void> {
+    // Before the attempt: while the archive is away each one shows how old the oldest entry has become.
+    for (const { partition, entries } of batches) showLag(partition, entries);
     const rows: ArchiveRow[] = [];
     const origin = new Map<ArchiveRow, { p: number; entry: StreamEntry }>();
     for (const { partition, entries } of batches) {
@@ -63,22 +75,20 @@ export async function startArchiver(ctx: AppContext): Promise<RunningApp> {
     for (let i = 0; i < rows.length; i += ROWS_PER_WRITE) {
       const started = performance.now();
       const chunk = rows.slice(i, i + ROWS_PER_WRITE);
-      await writeAll(archive, chunk, async (row, reason) => {
+      const writing = writeAll(archive, chunk, async (row, reason) => {
         const from = origin.get(row);
         if (from) await setAside(from.p, from.entry, reason);
       });
+      await withSigns(writing, () => leases.completedRound(), SIGN_MS, WRITE_AT_MOST_MS);
       metrics.archiveBatch.observe(chunk.length);
       metrics.archiveSeconds.observe((performance.now() - started) / 1000);
     }
-    const oldest = Math.min(...batches.flatMap((b) => (b.entries[0] ? [Number.parseInt(b.entries[0].id, 10)] : [])));
     await Promise.all(
       batches.map(async ({ partition, entries }) => {
         const last = entries.at(-1);
         if (!last || !held.has(partition)) return;
         await verbs.advance(partition, ROLE, last.id, LOG_TAIL_MS, LOG_ROLES);
-        const full = entries.length >= ENTRIES_PER_READ;
-        metrics.logLagEntries.of(ROLE, String(partition)).set(full ? entries.length : 0);
-        metrics.logLagSeconds.of(ROLE, String(partition)).set(full ? (Date.now() - oldest) / 1000 : 0);
+        if (entries.length < ENTRIES_PER_READ) showLag(partition, []);
       }),
     );
   }

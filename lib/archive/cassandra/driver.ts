@@ -15,7 +15,7 @@ import type { CassandraAddress } from './url.ts';
  *   and doubling them when Cassandra is slow is how it gets slower.
  */
 const READ_TIMEOUT_MS = 2_000;
-const WRITE_TIMEOUT_MS = 10_000;
+const WRITE_TIMEOUT_MS = 4_000;
 const SPECULATIVE_DELAY_MS = 100;
 
 export class ArchiveRetryPolicy extends policies.retry.RetryPolicy {
