@@ -1,0 +1,186 @@
+/** The generator's clients: they connect, resume, ack like the client library does, and come back when cut off. */
+import type { ClientSpec, Range } from './orders.ts';
+import { Wire } from './wire.ts';
+
+/** As in the client library: at most one ack per session in this time. */
+const ACK_MS = 100;
+const PING_EVERY_MS = 25_000;
+const RETURN_WITHIN_MS = 500;
+const MOST_FAILURES = 20;
+
+export interface Client {
+  readonly index: number;
+  readonly user: string;
+  readonly token: string;
+  gateway: number;
+  wire: Wire | undefined;
+  state: 'away' | 'connecting' | 'live';
+  /** The last offset received: where it resumes. */
+  offset: string;
+  ackWaits: boolean;
+  heardOfAt: number;
+  failures: number;
+  waiting: { resolve(): void; reject(error: Error): void } | undefined;
+}
+
+export interface FleetEvents {
+  message(client: Client, head: string): void;
+  accepted(client: Client, head: string): void;
+  error(client: Client, head: string): void;
+  live(client: Client): void;
+  gap(client: Client): void;
+}
+
+export function textOf(head: string, name: string): string {
+  const at = head.indexOf(`"${name}":"`);
+  if (at < 0) return '';
+  const start = at + name.length + 4;
+  return head.slice(start, head.indexOf('"', start));
+}
+
+export class Fleet {
+  readonly clients: Client[] = [];
+  addresses: readonly string[] = [];
+  reconnects = 0;
+  readonly #events: FleetEvents;
+  readonly #acks: { client: Client; due: number }[] = [];
+  #ackHead = 0;
+  #pingAt = 0;
+
+  constructor(events: FleetEvents) {
+    this.#events = events;
+    setInterval(() => this.#pings(), 1000).unref();
+  }
+
+  /** Resolves when all are live. */
+  async connect(specs: readonly ClientSpec[], atOnce: number): Promise<void> {
+    const added = specs.map((spec): Client => {
+      const client: Client = {
+        ...spec,
+        index: this.clients.length,
+        wire: undefined,
+        state: 'away',
+        offset: '',
+        ackWaits: false,
+        heardOfAt: 0,
+        failures: 0,
+        waiting: undefined,
+      };
+      this.clients.push(client);
+      return client;
+    });
+    let next = 0;
+    const worker = async () => {
+      for (let client = added[next++]; client; client = added[next++]) await this.open(client);
+    };
+    await Promise.all(Array.from({ length: Math.min(atOnce, added.length) }, worker));
+  }
+
+  /** Resolves when the client is live. */
+  open(client: Client): Promise<void> {
+    return new Promise((resolve, reject) => {
+      client.waiting = { resolve, reject };
+      this.#dial(client);
+    });
+  }
+
+  leave([from, to]: Range): void {
+    for (const client of this.clients.slice(from, to)) {
+      client.state = 'away';
+      client.wire?.close();
+      client.wire = undefined;
+    }
+  }
+
+  /** Sends the acks that are due; the generator's clock calls it. */
+  tick(now: number): void {
+    let ack = this.#acks[this.#ackHead];
+    while (ack && ack.due <= now) {
+      const { client } = ack;
+      client.ackWaits = false;
+      if (client.state === 'live') client.wire?.send(`{"type":"ack","offset":"${client.offset}"}`);
+      ack = this.#acks[++this.#ackHead];
+    }
+    if (this.#ackHead > 10_000) {
+      this.#acks.splice(0, this.#ackHead);
+      this.#ackHead = 0;
+    }
+  }
+
+  #dial(client: Client): void {
+    const url = new URL(this.addresses[client.gateway % this.addresses.length] ?? '');
+    client.state = 'connecting';
+    const wire: Wire = new Wire(url.hostname, Number(url.port), {
+      open: () => {
+        const since = client.offset === '' ? '' : `,"since":"${client.offset}"`;
+        wire.send(`{"type":"hello","device":"bench","token":"${client.token}"${since}}`);
+        client.heardOfAt = performance.now();
+      },
+      frame: (head) => {
+        if (client.wire === wire) this.#frame(client, head);
+      },
+      closed: (reason) => {
+        if (client.wire !== wire) return;
+        if (++client.failures > MOST_FAILURES) {
+          client.waiting?.reject(new Error(`${client.user} cannot connect: ${reason}`));
+          client.state = 'away';
+          return;
+        }
+        // Cut off: back on the next gateway, within a time that spreads those who were cut off together.
+        client.wire = undefined;
+        client.state = 'connecting';
+        client.gateway++;
+        this.reconnects++;
+        setTimeout(() => {
+          if (client.state === 'connecting' && !client.wire) this.#dial(client);
+        }, Math.random() * RETURN_WITHIN_MS);
+      },
+    });
+    client.wire = wire;
+  }
+
+  #frame(client: Client, head: string): void {
+    switch (head.charCodeAt(9)) {
+      case 0x6d /* m */:
+        client.offset = textOf(head, 'offset');
+        if (!client.ackWaits) {
+          client.ackWaits = true;
+          this.#acks.push({ client, due: performance.now() + ACK_MS });
+        }
+        if (head.charCodeAt(11) === 0x73 /* me_s_sage */) this.#events.message(client, head);
+        return;
+      case 0x61 /* accepted */:
+        this.#events.accepted(client, head);
+        return;
+      case 0x6c /* live */:
+        client.offset = textOf(head, 'offset');
+        client.state = 'live';
+        this.#events.live(client);
+        client.failures = 0;
+        client.waiting?.resolve();
+        client.waiting = undefined;
+        return;
+      case 0x67 /* gap */:
+        this.#events.gap(client);
+        return;
+      case 0x65 /* error */:
+        this.#events.error(client, head);
+        return;
+      case 0x63 /* created */:
+        client.offset = textOf(head, 'offset');
+    }
+  }
+
+  /** Half a minute of silence is too long for a gateway: each client pings in a slice of its own. */
+  #pings(): void {
+    const now = performance.now();
+    const slice = Math.ceil(this.clients.length / (PING_EVERY_MS / 1000));
+    for (let i = 0; i < slice; i++) {
+      const client = this.clients[this.#pingAt++ % this.clients.length];
+      if (client?.state === 'live' && now - client.heardOfAt > PING_EVERY_MS / 2) {
+        client.heardOfAt = now;
+        client.wire?.send('{"type":"ping"}');
+      }
+    }
+  }
+}

@@ -1,0 +1,96 @@
+/** What the benchmark and its load generator, a process of its own, say to each other. */
+
+export interface ClientSpec {
+  user: string;
+  token: string;
+  /** Index into the gateways. */
+  gateway: number;
+}
+
+/** Half-open: from, to. */
+export type Range = readonly [from: number, to: number];
+
+export type Target =
+  /** Each sender among `from` writes to one of four neighbours; with `to`, everyone there gets equally many, in turn. */
+  | { kind: 'direct'; from: Range; to?: Range }
+  /** A random member writes into a random one of the groups. */
+  | { kind: 'groups'; groups: readonly { channel: string; members: Range }[] };
+
+export interface Load {
+  target: Target;
+  /** Messages per second, arriving as a Poisson process whether or not earlier ones were answered. */
+  rate: number;
+  /** Before the window that is measured. */
+  warmS: number;
+  seconds: number;
+  /** What to wait for after the last send. */
+  settle: 'accepted' | 'received';
+  /** At most this long. */
+  settleS: number;
+}
+
+export type Order =
+  | { order: 'gateways'; addresses: readonly string[] }
+  | { order: 'connect'; clients: readonly ClientSpec[]; atOnce: number }
+  | { order: 'load'; load: Load }
+  | { order: 'leave'; clients: Range }
+  | { order: 'return'; clients: Range; timeoutS: number }
+  | { order: 'cpu' };
+
+/** Milliseconds. */
+export interface Quantiles {
+  p50: number;
+  p99: number;
+  p999: number;
+  max: number;
+}
+
+/** Of everything that was sent since the load began, also outside the window. */
+export interface Verdict {
+  sent: number;
+  accepted: number;
+  received: number;
+  expected: number;
+  /** Accepted, and not received by someone who should have. */
+  lost: number;
+  duplicates: number;
+  /** Received by someone else, or of no known message. */
+  stray: number;
+  /** Neither accepted nor refused. */
+  unanswered: number;
+  errors: Record<string, number>;
+  reconnects: number;
+  gaps: number;
+}
+
+export interface LoadResult {
+  verdict: Verdict;
+  window: { seconds: number; sent: number; received: number; cpuMicros: number };
+  /** From the intended time of the send. */
+  accepted: Quantiles;
+  received: Quantiles;
+  /** How late the generator itself was with its sends: large means that it, and not the server, was the limit. */
+  lateness: Quantiles;
+}
+
+export interface ReturnResult {
+  /** From the first connect to the last client's welcome, and to the last client's last missed message. */
+  upMs: number;
+  completeMs: number;
+  complete: boolean;
+  verdict: Verdict;
+}
+
+export interface Answers {
+  gateways: undefined;
+  connect: { seconds: number };
+  load: LoadResult;
+  leave: undefined;
+  return: ReturnResult;
+  cpu: { micros: number };
+}
+
+export type Reply =
+  | { id: number; answer: unknown }
+  | { id: number; error: string }
+  | { id: number; event: 'begin' | 'end' };

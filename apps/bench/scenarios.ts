@@ -1,0 +1,295 @@
+/** What is measured, each on a setting of its own, with the goal that its figures have. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Load, Range } from './orders.ts';
+import { costsOf, type Fact, type Row } from './report.ts';
+import { type Measured, Setting, type SettingOptions } from './setting.ts';
+import { residentBytes } from './usage.ts';
+
+export interface Run {
+  scenario: string;
+  /** Of the measured window. */
+  seconds: number;
+  profiles?: string;
+  say(line: string): void;
+}
+
+export interface Outcome {
+  rows: Row[];
+  facts: Fact[];
+  /** Process ids by name, to find their profiles. */
+  pids: Record<string, number>;
+}
+
+export interface Scenario {
+  name: string;
+  does: string;
+  run(run: Run): Promise<Outcome>;
+}
+
+const USERS = 2000;
+const WARM_S = 4;
+
+async function withSetting<T>(run: Run, options: SettingOptions, work: (setting: Setting) => Promise<T>): Promise<T> {
+  const setting = await Setting.start({ ...options, ...(run.profiles ? { profiles: run.profiles } : {}) });
+  try {
+    return await work(setting);
+  } finally {
+    await setting.stop();
+  }
+}
+
+function direct(from: Range, rate: number, seconds: number, more: Partial<Load> = {}): Load {
+  return { target: { kind: 'direct', from }, rate, warmS: WARM_S, seconds, settle: 'received', settleS: 15, ...more };
+}
+
+/** What goes for every load. */
+function always(scenario: string, measured: Measured): Fact[] {
+  const { verdict } = measured.result;
+  const facts: Fact[] = [
+    { scenario, what: 'accepted messages lost', value: verdict.lost, unit: '', goal: { atMost: 0 } },
+    { scenario, what: 'received twice', value: verdict.duplicates, unit: '', goal: { atMost: 0 } },
+  ];
+  const errors = Object.values(verdict.errors).reduce((a, b) => a + b, 0);
+  if (errors > 0) facts.push({ scenario, what: `errors ${JSON.stringify(verdict.errors)}`, value: errors, unit: '' });
+  return facts;
+}
+
+function oneToOne(rate: number, goals: { all?: number; redis?: number; p99?: number }): Scenario['run'] {
+  return (run) =>
+    withSetting(run, {}, async (setting) => {
+      const { scenario } = run;
+      const users = await setting.connect(USERS);
+      const measured = await setting.measure(direct(users, rate, run.seconds));
+      const costs = costsOf(measured);
+      const facts = always(scenario, measured);
+      const add = (what: string, value: number, unit: string, atMost: number | undefined) =>
+        facts.push({ scenario, what, value, unit, ...(atMost === undefined ? {} : { goal: { atMost } }) });
+      add('CPU of all servers per message', costs.servers, 'µs', goals.all);
+      add('of it Redis', costs.redis, 'µs', goals.redis);
+      add('received p99', measured.result.received.p99, 'ms', goals.p99);
+      add('generator per message', costs.generator, 'µs', 80);
+      return { rows: [{ scenario, measured }], facts, pids: setting.pids };
+    });
+}
+
+async function ramp(run: Run): Promise<Outcome> {
+  return withSetting(run, {}, async (setting) => {
+    const { scenario } = run;
+    const users = await setting.connect(USERS);
+    const rows: Row[] = [];
+    const facts: Fact[] = [];
+    let limit = 0;
+    for (const rate of [2000, 4000, 5000, 6000, 7000, 8000, 9000, 10_000, 12_000, 14_000]) {
+      const load = direct(users, rate, Math.max(5, run.seconds / 2), { warmS: 2, settleS: 30 });
+      const measured = await setting.measure(load);
+      rows.push({ scenario: `ramp ${rate}/s`, measured });
+      const { received, verdict, window } = measured.result;
+      const perSecond = window.received / window.seconds;
+      run.say(
+        `${rate}/s: ${Math.round(perSecond)}/s delivered, p99 ${Math.round(received.p99)} ms, ${verdict.lost} lost`,
+      );
+      if (verdict.lost > 0 || verdict.duplicates > 0) facts.push(...always(`ramp ${rate}/s`, measured));
+      if (received.p99 > 200 || verdict.lost > 0 || verdict.unanswered > 0) break;
+      limit = perSecond;
+    }
+    facts.push({ scenario, what: 'limit with p99 ≤ 200 ms', value: limit, unit: '/s', goal: { atLeast: 5000 } });
+    const lost = rows.reduce((sum, row) => sum + row.measured.result.verdict.lost, 0);
+    facts.push({
+      scenario,
+      what: 'accepted messages lost, beyond the limit too',
+      value: lost,
+      unit: '',
+      goal: { atMost: 0 },
+    });
+    return { rows, facts, pids: setting.pids };
+  });
+}
+
+/** 3,000 deliveries a second, whatever the size. */
+function groups(size: number): Scenario['run'] {
+  return (run) =>
+    withSetting(run, {}, async (setting) => {
+      const { scenario } = run;
+      await setting.connect(USERS);
+      const made: { channel: string; members: Range }[] = [];
+      for (let from = 0; from < USERS; from += size) {
+        const members: Range = [from, from + size];
+        made.push({ channel: await setting.createGroup(members), members });
+      }
+      const measured = await setting.measure({
+        target: { kind: 'groups', groups: made },
+        rate: 3000 / (size - 1),
+        warmS: WARM_S,
+        seconds: run.seconds,
+        settle: 'received',
+        settleS: 15,
+      });
+      const value = costsOf(measured).servers;
+      const facts = always(scenario, measured);
+      facts.push({ scenario, what: 'CPU per recipient', value, unit: 'µs', goal: { atMost: 40 } });
+      return { rows: [{ scenario, measured }], facts, pids: setting.pids };
+    });
+}
+
+async function idle(run: Run): Promise<Outcome> {
+  return withSetting(run, { gateways: 1 }, async (setting) => {
+    const { scenario } = run;
+    const { pid } = setting.gateways[0]!;
+    await setting.connect(200);
+    const empty = await settled(pid);
+    await setting.connect(800);
+    const first = await settled(pid);
+    await setting.connect(9000);
+    const right = residentBytes(pid);
+    const last = await settled(pid);
+    run.say(`resident: ${mib(empty)} with 200, ${mib(first)} with 1,000, ${mib(right)} then ${mib(last)} with 10,000`);
+    const kib = (bytes: number) => bytes / 1024;
+    const facts: Fact[] = [
+      {
+        scenario,
+        what: 'resident per connection, 200 to 10,000',
+        value: kib((last - empty) / 9800),
+        unit: 'KiB',
+        goal: { atMost: 14 },
+      },
+      { scenario, what: 'resident per connection, 1,000 to 10,000', value: kib((last - first) / 9000), unit: 'KiB' },
+    ];
+    return { rows: [], facts, pids: setting.pids };
+  });
+}
+
+function mib(bytes: number): string {
+  return `${Math.round(bytes / 1024 / 1024)} MiB`;
+}
+
+/** Resident memory once it has stopped falling, at the latest after 40 s. */
+async function settled(pid: number): Promise<number> {
+  let lowest = residentBytes(pid);
+  let since = 0;
+  for (let waited = 0; waited < 40 && since < 12; waited += 2) {
+    await sleep(2000);
+    const now = residentBytes(pid);
+    since = now < lowest * 0.995 ? 0 : since + 2;
+    lowest = Math.min(lowest, now);
+  }
+  return lowest;
+}
+
+async function connections(run: Run): Promise<Outcome> {
+  const rows: Row[] = [];
+  let pids: Record<string, number> = {};
+  for (const users of [1000, 10_000]) {
+    await withSetting(run, {}, async (setting) => {
+      const range = await setting.connect(users);
+      // The same 1,000 write and read, so that only the number of connected users differs.
+      const measured = await setting.measure(direct([range[0], range[0] + 1000], 1000, run.seconds));
+      rows.push({ scenario: `${run.scenario} ${users}`, measured });
+      pids = setting.pids;
+    });
+  }
+  const [few, many] = rows.map((row) => costsOf(row.measured).servers) as [number, number];
+  const facts = rows.flatMap((row) => always(row.scenario, row.measured));
+  facts.push({
+    scenario: run.scenario,
+    what: 'more CPU per message with 10,000 than with 1,000 connected',
+    value: (many / few - 1) * 100,
+    unit: '%',
+    goal: { atMost: 10 },
+  });
+  return { rows, facts, pids };
+}
+
+async function storm(run: Run): Promise<Outcome> {
+  return withSetting(run, {}, async (setting) => {
+    const { scenario } = run;
+    const away = await setting.connect(USERS);
+    const senders = await setting.connect(200);
+    await setting.generator.obey({ order: 'leave', clients: away });
+    await sleep(2000);
+    const missed = 20;
+    const rate = 2000;
+    const { generator } = setting;
+    const before = await setting.counts();
+    await generator.obey({
+      order: 'load',
+      load: {
+        target: { kind: 'direct', from: senders, to: away },
+        rate,
+        warmS: 0,
+        seconds: (USERS * missed) / rate,
+        settle: 'accepted',
+        settleS: 30,
+      },
+    });
+    const written = async () => {
+      const now = (await setting.counts()).metrics.millrace_inbox_writes_total ?? 0;
+      return now - (before.metrics.millrace_inbox_writes_total ?? 0);
+    };
+    for (let i = 0, last = -1; i < 100; i++) {
+      const now = await written();
+      if (now > 0 && now === last) break;
+      last = now;
+      await sleep(1000);
+    }
+    const result = await generator.obey({ order: 'return', clients: away, timeoutS: 60 });
+    const { verdict } = result;
+    run.say(`up after ${Math.round(result.upMs)} ms, complete after ${Math.round(result.completeMs)} ms`);
+    return {
+      rows: [],
+      facts: [
+        {
+          scenario,
+          what: 'all complete after the last reconnect',
+          value: result.completeMs - result.upMs,
+          unit: 'ms',
+          goal: { atMost: 2000 },
+        },
+        { scenario, what: 'all live, from the first reconnect', value: result.upMs, unit: 'ms' },
+        {
+          scenario,
+          what: 'all complete, from the first reconnect',
+          value: result.completeMs,
+          unit: 'ms',
+          goal: { atMost: 2000 },
+        },
+        { scenario, what: 'messages missed and received', value: verdict.received, unit: `of ${verdict.expected}` },
+        { scenario, what: 'accepted messages lost', value: verdict.lost, unit: '', goal: { atMost: 0 } },
+        { scenario, what: 'received twice', value: verdict.duplicates, unit: '', goal: { atMost: 0 } },
+      ],
+      pids: setting.pids,
+    };
+  });
+}
+
+async function kill(run: Run): Promise<Outcome> {
+  return withSetting(run, {}, async (setting) => {
+    const { scenario } = run;
+    const users = await setting.connect(USERS);
+    const seconds = Math.max(16, run.seconds);
+    const measured = await setting.measure(direct(users, 1000, seconds, { settleS: 30 }), async () => {
+      await sleep((seconds * 1000) / 2);
+      run.say('killing a gateway');
+      await setting.gateways[1]!.kill('SIGKILL');
+    });
+    const { verdict } = measured.result;
+    const facts = always(scenario, measured);
+    facts.push(
+      { scenario, what: 'clients that came back', value: verdict.reconnects, unit: '' },
+      { scenario, what: 'sends without an answer', value: verdict.unanswered, unit: '', goal: { atMost: 0 } },
+      { scenario, what: 'longest from send to receipt', value: measured.result.received.max, unit: 'ms' },
+    );
+    return { rows: [{ scenario, measured }], facts, pids: setting.pids };
+  });
+}
+
+export const scenarios: readonly Scenario[] = [
+  { name: 'one-1000', does: 'one to one at 1,000/s', run: oneToOne(1000, { all: 578, p99: 10 }) },
+  { name: 'one-3000', does: 'one to one at 3,000/s', run: oneToOne(3000, { all: 340, redis: 90 }) },
+  { name: 'ramp', does: 'one to one, faster and faster, until p99 is above 200 ms', run: ramp },
+  { name: 'group-100', does: 'groups of 100 at 3,000 deliveries/s', run: groups(100) },
+  { name: 'group-500', does: 'groups of 500 at 3,000 deliveries/s', run: groups(500) },
+  { name: 'idle', does: 'memory of 10,000 idle connections on one gateway', run: idle },
+  { name: 'connected', does: '1,000/s among 1,000 users, with 1,000 and with 10,000 connected', run: connections },
+  { name: 'storm', does: '2,000 clients come back at once with 20 missed messages each', run: storm },
+  { name: 'kill', does: 'one gateway killed in the middle of 1,000/s', run: kill },
+];
