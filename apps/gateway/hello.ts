@@ -103,7 +103,6 @@ export class Greeter {
     if (attached.gap) {
       const since = hello.since ?? attached.position;
       await this.#hub.tellGap(session, since, attached.oldest);
-      session.gapToldAt = attached.position;
     }
   }
 }

@@ -5,7 +5,7 @@
  */
 import type { StreamBatch, StreamEntry } from '../../lib/redis/blocking.ts';
 import { backOff } from '../../lib/redis/follow.ts';
-import { compareIds, maxId } from '../../lib/redis/ids.ts';
+import { compareIds, maxId, ZERO } from '../../lib/redis/ids.ts';
 import type { Attached } from '../../lib/redis/verbs.ts';
 import { Acks } from './acks.ts';
 import type { GatewayContext } from './context.ts';
@@ -123,14 +123,14 @@ export class Hub {
     while (session.open && session.state === 'replaying') {
       if (session.congested) return this.#pause(session);
       const from = session.offset;
-      const rings = feed.rings;
+      const { rings, position } = feed;
       this.ctx.metrics.inboxReads.of('replay').inc();
       // In this order: what is trimmed after the read was still in it, so a gap may be told too often, never too seldom.
       const [entries, trimmed] = await Promise.all([
         this.ctx.store.command.xrange(feed.inboxKey, `(${from}`, '+', 'COUNT', REPLAY_COUNT),
         this.ctx.store.command.hget(this.ctx.keys.devices(feed.user), 'trimmed'),
       ]);
-      if (trimmed && from !== session.gapToldAt && compareIds(trimmed, from) > 0)
+      if (trimmed && compareIds(trimmed, maxId(from, session.gapToldTo)) > 0)
         await this.tellGap(session, from, entries[0]?.[0] ?? null);
       if (!session.open) return;
       const list = entries.map(([id, fields]): StreamEntry => ({ id, fields }));
@@ -140,6 +140,8 @@ export class Hub {
       if (list.length === 0 && trimmed) session.offset = maxId(session.offset, trimmed);
       const atEnd = list.length < REPLAY_COUNT && (list.length === 0 || session.offset === list.at(-1)?.id);
       if (!atEnd || feed.rings !== rings) continue;
+      // The live sessions were there before this read: what they have beyond its end is no entry (a tail that was lost).
+      session.offset = maxId(session.offset, position);
       if (feed.live.size === 0) feed.position = session.offset;
       else if (compareIds(session.offset, feed.position) < 0) continue;
       session.state = 'live';
@@ -151,11 +153,19 @@ export class Hub {
     }
   }
 
-  /** With it go the heads of all the user's channels, so that the client knows what to fill. */
+  /**
+   * With it go the heads of all the user's channels, so that the client knows what to fill. They cover what was trimmed
+   * before they were read, and nothing later: a client that stops reading right after a gap may have to be told another.
+   */
   async tellGap(session: Session, since: string, oldest: string | null): Promise<void> {
     session.gapToldAt = since;
     const user = session.feed?.user ?? '';
-    const conversations = await this.ctx.store.command.hgetall(this.ctx.keys.conversations(user));
+    const { command } = this.ctx.store;
+    const [trimmed, conversations] = await Promise.all([
+      command.hget(this.ctx.keys.devices(user), 'trimmed'),
+      command.hgetall(this.ctx.keys.conversations(user)),
+    ]);
+    session.gapToldTo = maxId(session.gapToldTo, trimmed ?? ZERO);
     const channels = Object.entries(conversations).map(([channel, mark]) => ({
       channel,
       last_seq: Number(mark.slice(0, mark.indexOf(' '))),
@@ -175,11 +185,11 @@ export class Hub {
     const { command } = this.ctx.store;
     const trimmed = await command.hget(this.ctx.keys.devices(feed.user), 'trimmed');
     if (feed.gapPending || (trimmed && compareIds(trimmed, feed.position) > 0)) {
-      feed.gapPending = false;
       const oldest = entries[0]?.id ?? null;
       for (const session of feed.live) {
-        if (session.gapToldAt !== session.offset) await this.tellGap(session, session.offset, oldest);
+        if (compareIds(trimmed ?? ZERO, session.gapToldTo) > 0) await this.tellGap(session, session.offset, oldest);
       }
+      feed.gapPending = false;
     }
     this.#hand(feed, entries);
   }

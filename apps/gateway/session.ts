@@ -41,6 +41,8 @@ export class Session {
   liveTold = false;
   /** The offset of which a gap was last told. */
   gapToldAt = '';
+  /** `trimmed` as it was then: what is removed later is another gap. */
+  gapToldTo = ZERO;
   badFrames: number[] | undefined;
   /** Per channel the append in flight: one at a time keeps a sender's order (design, rule 8). */
   sending: Map<string, Promise<void>> | undefined;
