@@ -7,6 +7,7 @@ import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { ensureChromium } from './chromium.ts';
 import { ensureRedis } from './redis/install.ts';
 
 interface Report {
@@ -42,8 +43,16 @@ for (const reason of ['SIGINT', 'SIGTERM', 'disconnect']) {
     process.exit(1);
   });
 }
+// Listening for its end would keep us waiting for it.
+process.channel?.unref();
 
 ensureRedis(console.log);
+try {
+  ensureChromium(console.log);
+} catch (error) {
+  // Only the browser test needs it, and says the same when it fails.
+  console.error(error instanceof Error ? error.message : String(error));
+}
 count(await step('type check', 'tsc', ['--noEmit']));
 count(await step('lint and format', 'biome', ['check', '--error-on-warnings', '.']));
 
