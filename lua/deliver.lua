@@ -12,14 +12,15 @@
 --           log id · sending device or '' · number n of inbox fields · n fields (type channel seq id from cid ts …, by name)
 --           number of recipients; then for each: user · index of their inbox key
 -- Reply one {'ok', cursor} · {'behind', cursor}: nothing applied, go back to the cursor · {'aborted', cursor, error}:
---       applied up to the cursor, repeat the rest — per block, and last {'rings', number of bells rung, users set aside}
+--       applied up to the cursor, repeat the rest — per block, and last {'rings', number of bells rung, users set aside,
+--       inbox entries written}
 --- include ids
 --- include clock
 --- include inbox
 local ARGV, KEYS, call, pcall, match, format = ARGV, KEYS, redis.call, redis.pcall, string.match, string.format
 local cap, ttl_ms, dormant_ms, bell_cap = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local now = now_ms()
-local rings, bells, rung, broken = {}, {}, {}, 0
+local rings, bells, rung, broken, written = {}, {}, {}, 0, 0
 -- Whether this call has written anything. Out of memory can only strike a script's first write (Redis decides once),
 -- so afterwards an error is the user's own, and nobody's entry is applied twice because another's failed.
 local wrote = false
@@ -110,7 +111,7 @@ local function deliver(key, dead, prefix, user, via, at, n)
       local id
       id, failed = push(KEYS[key], devices, cap, ttl_ms, unpack(ARGV, at, at + n - 1))
       if id then
-        wrote = true
+        wrote, written = true, written + 1
         mark(conversations, user, known, at)
         ring(prefix, user, live)
         return
@@ -169,5 +170,5 @@ for b = 1, #bells do -- a ring is a hint, never a reason to fail
   pcall('XADD', bells[b], 'MAXLEN', '~', bell_cap, '*', 'users', table.concat(rings[bells[b]], ' '))
   pcall('PEXPIRE', bells[b], 60000)
 end
-replies[#replies + 1] = { 'rings', #bells, broken }
+replies[#replies + 1] = { 'rings', #bells, broken, written }
 return replies

@@ -43,9 +43,8 @@ export class Sender {
 
   /** Resolves when everything that was enqueued has been answered. */
   drain(): Promise<void> {
-    this.#draining ??= this.#run().finally(() => {
-      this.#draining = undefined;
-    });
+    if (this.#waiting.size === 0) return this.#draining ?? Promise.resolve();
+    this.#draining ??= this.#run();
     return this.#draining;
   }
 
@@ -68,9 +67,9 @@ export class Sender {
       }
       for (const pair of pairs) pair.inFlight = true;
       try {
-        const { replies, setAside } = await this.#o.verbs.deliver(blocks);
+        const { replies, setAside, written } = await this.#o.verbs.deliver(blocks);
         this.#o.metrics.deliverBatch.observe(blocks.reduce((sum, b) => sum + b.deliveries.length, 0));
-        this.#o.metrics.inboxWrites.inc(RECIPIENTS_PER_CALL - budget);
+        this.#o.metrics.inboxWrites.inc(written);
         if (setAside > 0) {
           this.#o.metrics.deadLetters.of('fanout').inc(setAside);
           this.#o.logger.error(
@@ -96,9 +95,10 @@ export class Sender {
               'delivery aborted, repeating',
             );
           }
-          // To the end of the line, if there is more: one hot pair must not keep the others waiting.
+          // To the end of the line, if there is more: one hot pair must not keep the others waiting. Not a pair whose source
+          // was lost meanwhile: if it was gained again, another pair's queue is what `readTo` belongs to.
           this.#waiting.delete(pair);
-          if (pair.queued > 0) this.#waiting.add(pair);
+          if (pair.queued > 0 && !pair.lost) this.#waiting.add(pair);
         });
       } catch (error) {
         for (const pair of pairs) pair.inFlight = false;
@@ -113,5 +113,7 @@ export class Sender {
         await backOff(failures);
       }
     }
+    // In the same step as the last look: whoever enqueues from now on starts anew.
+    this.#draining = undefined;
   }
 }

@@ -109,7 +109,7 @@ export class PartitionLeases {
     const { store, role, worker, logger } = this.#options;
     // First: from now on the others want what we have, and take each partition as soon as it is given back.
     await store.command.hdel(this.#keys.workers(role), worker).catch((error: Error) => {
-      logger.warn({ role, worker, reason: error.message }, 'not deregistered: others wait until the leases lapse');
+      logger.warn({ worker, reason: error.message }, 'not deregistered: others wait until the leases lapse');
     });
     await Promise.all([...this.#held.keys()].map((partition) => this.#lose(partition, 'stopping')));
     clearInterval(this.#watch);
@@ -138,7 +138,7 @@ export class PartitionLeases {
       const wanted = Array.from({ length: partitions }, (_, p) => p).filter((p) => p % live.length === rank);
       const members = live.join(' ');
       if (members !== this.#members) {
-        logger.info({ role, worker, workers: live.length, partitions: wanted.length }, 'new share of the partitions');
+        logger.info({ worker, workers: live.length, partitions: wanted.length }, 'new share of the partitions');
         this.#members = members;
       }
 
@@ -159,7 +159,7 @@ export class PartitionLeases {
       this.#answeredAt = now;
     } catch (error) {
       // What is held ends by itself when this goes on.
-      if (!this.#failing) logger.warn({ role, worker, reason: messageOf(error) }, 'leases not renewed, trying again');
+      if (!this.#failing) logger.warn({ worker, reason: messageOf(error) }, 'leases not renewed, trying again');
       this.#failing = true;
       this.#renewedAt = Number.NEGATIVE_INFINITY;
     }
@@ -181,7 +181,7 @@ export class PartitionLeases {
     } else if (reply !== 0 && performance.now() < expiresAt && !this.#stopping && !this.#stuck) {
       if (this.held().length === 0) this.#lastRound = performance.now();
       this.#held.set(partition, { expiresAt });
-      logger.debug({ role, partition }, 'partition gained');
+      logger.debug({ partition }, 'partition gained');
       onGained(partition);
     }
   }
@@ -195,16 +195,16 @@ export class PartitionLeases {
 
   async #leave(partition: number, why: string): Promise<void> {
     const { store, role, worker, logger, onLost } = this.#options;
-    logger.debug({ role, partition, why }, 'partition lost');
+    logger.debug({ partition, why }, 'partition lost');
     try {
       await onLost(partition);
     } catch (error) {
-      logger.error({ role, partition, err: error }, 'the worker did not leave the partition cleanly');
+      logger.error({ partition, err: error }, 'the worker did not leave the partition cleanly');
     }
     try {
       await run<number>(store.command, 'lease_release', [this.#keys.lease(partition, role)], [worker]);
     } catch (error) {
-      logger.warn({ role, partition, reason: messageOf(error) }, 'lease not released: it lapses by itself');
+      logger.warn({ partition, reason: messageOf(error) }, 'lease not released: it lapses by itself');
     }
     this.#held.delete(partition);
   }

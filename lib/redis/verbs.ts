@@ -219,7 +219,9 @@ export class Verbs {
   }
 
   /** All the blocks' targets must be partitions that one command may touch. */
-  async deliver(blocks: readonly Block[]): Promise<{ replies: BlockReply[]; rings: number; setAside: number }> {
+  async deliver(
+    blocks: readonly Block[],
+  ): Promise<{ replies: BlockReply[]; rings: number; setAside: number; written: number }> {
     const keys: string[] = [];
     const args: (string | number)[] = [INBOX_ENTRIES, INBOX_TTL_MS, DORMANT_AFTER_MS, BELL_ENTRIES, blocks.length];
     const indexOf = new Map<string, number>();
@@ -254,9 +256,9 @@ export class Verbs {
       }
     }
     const reply = await this.#run<[BlockReply['status'], string, string?][]>('deliver', keys, args);
-    const [, rings, setAside] = reply.pop() as unknown as ['rings', number, number];
+    const [, rings, setAside, written] = reply.pop() as unknown as ['rings', number, number, number];
     const replies = reply.map(([status, cursor, error]) => ({ status, cursor, ...(error ? { error } : {}) }));
-    return { replies, rings, setAside };
+    return { replies, rings, setAside, written };
   }
 
   async create(g: { channel: string; id: string; clientId: string; title: string; members: readonly string[] }) {
