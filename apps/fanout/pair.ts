@@ -17,8 +17,10 @@ export class Pair {
   after: string;
   catchingUp = false;
   inFlight = false;
-  /** The next call sets a floor: the log no longer holds what the target lost. */
-  floor = false;
+  /** Its log is being read for it: one reading at a time. */
+  filling = false;
+  /** Its source went to another worker: nothing more of the queue is sent. */
+  lost = false;
   /** When the target's cursor was last moved or found in place, by a monotonic clock. */
   touchedAt = performance.now();
   #queue: Delivery[] = [];
@@ -66,7 +68,7 @@ export class Pair {
     const last =
       count === this.#queue.length ? maxId(readTo, deliveries.at(-1)?.logId ?? readTo) : deliveries.at(-1)!.logId;
     return {
-      block: { source: this.source, target: this.target, after: this.after, last, floor: this.floor, deliveries },
+      block: { source: this.source, target: this.target, after: this.after, last, floor: false, deliveries },
       recipients: taken,
     };
   }
@@ -74,7 +76,6 @@ export class Pair {
   /** The target's cursor stands here now. */
   moved(cursor: string): void {
     this.after = maxId(this.after, cursor);
-    this.floor = false;
     this.touchedAt = performance.now();
     let done = 0;
     while (done < this.#queue.length && compareIds(this.#queue[done]!.logId, this.after) <= 0) {

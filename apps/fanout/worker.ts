@@ -6,10 +6,11 @@
  * is the lowest `after` of the pairs that are not idle, so the log keeps whatever a target might still need.
  */
 import type { Keyspace } from '../../lib/keyspace/index.ts';
+import type { StreamEntry } from '../../lib/redis/blocking.ts';
 import type { RedisStore } from '../../lib/redis/connect.ts';
 import { backOff, type LogBatch } from '../../lib/redis/follow.ts';
-import { compareIds, minId, ZERO } from '../../lib/redis/ids.ts';
-import type { Verbs } from '../../lib/redis/verbs.ts';
+import { compareIds, maxId, minId, ZERO } from '../../lib/redis/ids.ts';
+import type { Delivery, Verbs } from '../../lib/redis/verbs.ts';
 import type { Logger } from '../../lib/telemetry/logger.ts';
 import type { Metrics } from '../../lib/telemetry/metrics.ts';
 import { type LogEvent, parseEvent } from './event.ts';
@@ -32,6 +33,7 @@ interface Source {
 
 /** Entries read at a time by a pair that catches up. */
 const CATCH_UP_COUNT = 200;
+const ENTRIES_PER_CATCH_UP_CALL = 16;
 /** A round goes on without a slow target after this; the target's queue is bounded. */
 const ROUND_MS = 100;
 /** A quiet target's cursor is moved by an empty batch after this (design, rule 1). */
@@ -60,20 +62,37 @@ export class FanoutWorker {
     });
   }
 
-  /** Takes a source partition over, from the targets' own cursors. Returns where to read its log from. */
+  /**
+   * Takes a source partition over, from the targets' own cursors. Returns where to read its log from. A target that does
+   * not answer keeps none of the others waiting: it is filled from the log when it does.
+   */
   async gain(source: number): Promise<string> {
-    const { keys } = this.#o;
-    const cursors = await this.#cursors(String(source));
-    const pairs = cursors.map((cursor, target) => new Pair(source, target, cursor));
-    const readTo = pairs.map((p) => p.after).reduce(minId);
+    const { store, keys } = this.#o;
+    const trimmed = await store.command.hget(keys.positions(source), 'trimmed');
+    const cursors = await Promise.allSettled(
+      Array.from({ length: keys.partitions }, (_, t) => store.command.hget(keys.cursor(t), String(source))),
+    );
+    const known = cursors.flatMap((c) => (c.status === 'fulfilled' ? [c.value ?? ZERO] : []));
+    if (known.length === 0 && cursors[0]?.status === 'rejected') throw cursors[0].reason;
+    const pairs = cursors.map(
+      (c, target) => new Pair(source, target, c.status === 'fulfilled' ? (c.value ?? ZERO) : ZERO),
+    );
+    const readTo = known.reduce(minId);
+    this.lose(source);
     this.#sources.set(source, { pairs, readTo });
-    const trimmed = await this.#o.store.command.hget(keys.positions(source), 'trimmed');
-    for (const pair of pairs) if (trimmed && compareIds(pair.after, trimmed) < 0) pair.floor = true;
+    for (const [target, pair] of pairs.entries()) {
+      if (cursors[target]?.status === 'fulfilled' && (!trimmed || compareIds(pair.after, trimmed) >= 0)) continue;
+      pair.rewind(pair.after);
+      this.#behind(pair);
+    }
     return readTo;
   }
 
   lose(source: number): void {
-    for (const pair of this.#sources.get(source)?.pairs ?? []) this.#senderOf.get(pair.target)!.remove(pair);
+    for (const pair of this.#sources.get(source)?.pairs ?? []) {
+      pair.lost = true;
+      this.#senderOf.get(pair.target)!.remove(pair);
+    }
     this.#sources.delete(source);
   }
 
@@ -85,8 +104,15 @@ export class FanoutWorker {
       for (const entry of entries) {
         if (compareIds(entry.id, source.readTo) <= 0) continue;
         const event = parseEvent(entry);
-        if ('error' in event) await this.#setAside(partition, entry.id, entry.fields, event.error);
-        else await this.#enqueue(source, event, senders);
+        if ('error' in event) await this.#setAside(partition, entry, event.error);
+        else {
+          try {
+            await this.#enqueue(source, event, senders);
+          } catch (error) {
+            if (!isBroken(error)) throw error;
+            await this.#setAside(partition, entry, `members of ${event.channel}: ${(error as Error).message}`);
+          }
+        }
         source.readTo = entry.id;
       }
     }
@@ -118,11 +144,11 @@ export class FanoutWorker {
     }
   }
 
-  async #setAside(source: number, id: string, fields: string[], reason: string): Promise<void> {
+  async #setAside(source: number, { id, fields }: StreamEntry, reason: string): Promise<void> {
     const key = this.#o.keys.dead(source);
     await this.#o.store.command.xadd(key, 'MAXLEN', '~', 10_000, '*', 'log_id', id, 'reason', reason, ...fields);
     this.#o.metrics.deadLetters.of('fanout').inc();
-    this.#o.logger.error({ source, logId: id, reason }, 'a log entry cannot be read and was set aside');
+    this.#o.logger.error({ source, logId: id, reason }, 'a log entry cannot be delivered and was set aside');
   }
 
   #behind(pair: Pair): void {
@@ -131,39 +157,44 @@ export class FanoutWorker {
       { source: pair.source, target: pair.target, from: pair.after },
       'target is behind: filling it from the log',
     );
-    void this.#catchUp(pair);
+    if (!pair.filling) void this.#catchUp(pair);
   }
 
-  /** Fills one pair from the log, beside the live reading, until it has everything that the live reading has seen. */
+  /**
+   * Fills one pair from the log, beside the live reading, until it has everything that the live reading has seen. What is
+   * sent says where this reading began, whatever the pair has learnt since: an older target refuses it.
+   */
   async #catchUp(pair: Pair): Promise<void> {
     const { store, keys } = this.#o;
+    pair.filling = true;
     for (let failures = 0; this.#holds(pair); ) {
       try {
+        const from = pair.after;
         const trimmed = await store.command.hget(keys.positions(pair.source), 'trimmed');
-        if (trimmed && compareIds(pair.after, trimmed) < 0) pair.floor = true;
+        // The log no longer holds all that the target lost: its readers are told by a floor, and it goes on from there.
+        const floor = trimmed !== null && compareIds(from, trimmed) < 0;
+        const start = floor ? trimmed : from;
         const readToBefore = this.#sources.get(pair.source)?.readTo;
-        const entries = await store.command.xrange(
-          keys.log(pair.source),
-          `(${pair.after}`,
-          '+',
-          'COUNT',
-          CATCH_UP_COUNT,
-        );
+        // With a floor, from the target's own cursor all the same: trimming is by whole nodes, some of it may be left.
+        const entries = await store.command.xrange(keys.log(pair.source), `(${from}`, '+', 'COUNT', CATCH_UP_COUNT);
         const source = this.#sources.get(pair.source);
         if (!source || !this.#holds(pair)) return;
-        if (entries.length === 0 && !pair.floor && source.readTo === readToBefore) {
+        if (entries.length === 0 && !floor && source.readTo === readToBefore && pair.after === from) {
           // What had been read before this look at the log's end is delivered; what is read later is queued again.
           pair.catchingUp = false;
+          pair.filling = false;
           return;
         }
         const deliveries = [];
         for (const [id, fields] of entries) {
           const event = parseEvent({ id, fields });
           if ('error' in event) continue;
-          const recipients = (await this.#recipients.of(event)).get(pair.target);
+          const recipients = await this.#recipientsAt(pair.target, event);
           if (recipients) deliveries.push({ logId: id, via: event.via, fields: event.fields, recipients });
         }
-        await this.#sendCatchUp(pair, deliveries, entries.at(-1)?.[0] ?? pair.after);
+        const end = entries.at(-1)?.[0] ?? start;
+        const last = entries.length < CATCH_UP_COUNT ? maxId(start, end) : end;
+        await this.#sendCatchUp(pair, { start, floor, deliveries, last });
         failures = 0;
       } catch (error) {
         this.#o.metrics.retries.of('catch_up').inc();
@@ -176,18 +207,31 @@ export class FanoutWorker {
     }
   }
 
-  async #sendCatchUp(pair: Pair, deliveries: Parameters<Pair['push']>[0][], last: string): Promise<void> {
-    const chunks = [];
-    for (let i = 0; i < deliveries.length; i += 16) chunks.push(deliveries.slice(i, i + 16));
-    if (chunks.length === 0) chunks.push([]);
-    for (const [i, chunk] of chunks.entries()) {
-      const to = i === chunks.length - 1 ? last : chunk.at(-1)!.logId;
-      const { source, target, after, floor } = pair;
-      const { replies } = await this.#o.verbs.deliver([{ source, target, after, last: to, floor, deliveries: chunk }]);
-      const reply = replies[0]!;
-      if (reply.status === 'behind') return pair.rewind(reply.cursor);
-      pair.moved(reply.cursor);
-      if (reply.status === 'aborted') throw new Error(`delivery aborted: ${reply.error}`);
+  /** None of a channel that is broken: the live reading has set its entries aside, or will. */
+  async #recipientsAt(target: number, event: LogEvent): Promise<readonly string[] | undefined> {
+    try {
+      return (await this.#recipients.of(event)).get(target);
+    } catch (error) {
+      if (isBroken(error)) return undefined;
+      throw error;
+    }
+  }
+
+  async #sendCatchUp(
+    pair: Pair,
+    { start, floor, deliveries, last }: { start: string; floor: boolean; deliveries: Delivery[]; last: string },
+  ): Promise<void> {
+    const { source, target } = pair;
+    let after = start;
+    for (let i = 0; i === 0 || i < deliveries.length; i += ENTRIES_PER_CATCH_UP_CALL) {
+      const some = deliveries.slice(i, i + ENTRIES_PER_CATCH_UP_CALL);
+      const to = i + ENTRIES_PER_CATCH_UP_CALL >= deliveries.length ? last : (some.at(-1)?.logId ?? last);
+      const block = { source, target, after, last: to, floor: floor && i === 0, deliveries: some };
+      const [reply] = (await this.#o.verbs.deliver([block])).replies;
+      if (reply?.status === 'behind') return pair.rewind(reply.cursor);
+      if (reply) pair.moved(reply.cursor);
+      if (reply?.status !== 'ok') throw new Error(`delivery aborted: ${reply?.error}`);
+      after = to;
     }
   }
 
@@ -242,14 +286,9 @@ export class FanoutWorker {
     this.#stopped = true;
     for (const sender of this.#senders) sender.stop();
   }
+}
 
-  async #cursors(source: string): Promise<string[]> {
-    const { store, keys } = this.#o;
-    return Promise.all(
-      Array.from(
-        { length: keys.partitions },
-        async (_, t) => (await store.command.hget(keys.cursor(t), source)) ?? ZERO,
-      ),
-    );
-  }
+/** A channel whose own keys have the wrong type: time does not heal that, and nobody else must wait for it. */
+function isBroken(error: unknown): boolean {
+  return error instanceof Error && error.message.startsWith('WRONGTYPE');
 }
