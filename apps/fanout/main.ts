@@ -55,6 +55,7 @@ export async function startFanout(ctx: AppContext): Promise<RunningApp> {
       try {
         const from = await worker.gain(p);
         if (held.has(p)) follower.add(p, from);
+        else worker.lose(p);
         return;
       } catch (error) {
         logger.warn({ err: error, partition: p }, 'reading the cursors failed, trying again');

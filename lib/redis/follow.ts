@@ -22,6 +22,11 @@ export interface FollowOptions {
   logger: Logger;
   /** Most entries per partition and read. */
   count: number;
+  /**
+   * Most entries per partition and round; `count` by default. A full read is then continued by others of `count`: a
+   * backlog comes in large batches, and no single command holds Redis for long.
+   */
+  roundCount?: number;
   /** Pause after a busy round. Design §5: 2 ms for fan-out; the archiver waits longer for fuller batches. */
   pauseMs: number;
   /** Must settle; a rejection repeats the same batches after a back-off. */
@@ -110,7 +115,8 @@ class Lane {
     while (!this.#stopping) {
       try {
         this.#connection ??= await this.#o.store.blocking(this.#home, this.#o.partitions);
-        const streams = [...this.positions].map(([p, after]) => ({ key: this.#o.logKey(p), after }));
+        const asked = new Map(this.positions);
+        const streams = [...asked].map(([p, after]) => ({ key: this.#o.logKey(p), after }));
         if (streams.length === 0) {
           await sleep(20);
           continue;
@@ -123,11 +129,13 @@ class Lane {
         let full = false;
         for (const { key, entries } of batches) {
           const partition = partitionByKey.get(key);
-          if (partition === undefined || !this.positions.has(partition)) continue;
+          // Removed meanwhile, or removed and added again from another place: then this is not what comes next.
+          if (partition === undefined || this.positions.get(partition) !== asked.get(partition)) continue;
           held.push({ partition, entries });
           total += entries.length;
           full ||= entries.length >= this.#o.count;
         }
+        if (full) await this.#readOn(held);
         if (held.length > 0) {
           this.round = this.#handle(held);
           await this.round;
@@ -146,6 +154,17 @@ class Lane {
           'reading the log failed, trying again',
         );
         await backOff(failures++);
+      }
+    }
+  }
+
+  async #readOn(batches: LogBatch[]): Promise<void> {
+    const { store, logKey, count, roundCount = count } = this.#o;
+    for (const { partition, entries } of batches) {
+      for (let last = count; last === count && entries.length >= count && entries.length < roundCount; ) {
+        const more = await store.command.xrange(logKey(partition), `(${entries.at(-1)?.id}`, '+', 'COUNT', count);
+        for (const [id, fields] of more) entries.push({ id, fields });
+        last = more.length;
       }
     }
   }
