@@ -10,6 +10,7 @@ import { type Outcome, type Scenario, scenarios } from './scenarios.ts';
 interface Options {
   scenario: Scenario[];
   seconds: number;
+  patience: number;
   json?: true;
   profile?: string | true;
   strict?: true;
@@ -21,6 +22,7 @@ const program = new Command('bench')
   .description('Measures Millrace on real processes: two gateways, fan-out and archiver, Redis, a load generator.')
   .option('--scenario <names...>', 'which (all)', parseScenario, [...scenarios])
   .option('--seconds <n>', 'how long to measure each load', parseSeconds, 15)
+  .option('--patience <n>', 'seconds to wait before each load for others to leave the machine alone', parsePatience, 0)
   .option('--json', 'print the figures as JSON, for a script')
   .option('--profile [folder]', 'let the servers write CPU profiles there (bench-profiles), and show where time goes')
   .option('--strict', 'exit with 1 when a goal is not reached')
@@ -38,6 +40,12 @@ function parseSeconds(text: string): number {
   return seconds;
 }
 
+function parsePatience(text: string): number {
+  const seconds = Number(text);
+  if (!(seconds >= 0)) throw new InvalidArgumentError('a number of seconds.');
+  return seconds;
+}
+
 const options = program.parse().opts<Options>();
 const say = (line: string) => void process.stderr.write(`${line}\n`);
 const folder = options.profile === true ? 'bench-profiles' : options.profile;
@@ -48,7 +56,13 @@ for (const { name, does, run } of options.scenario) {
   say(`${name}: ${does} …`);
   const started = performance.now();
   const profiles = folder === undefined ? {} : { profiles: join(folder, name) };
-  const outcome = await run({ scenario: name, seconds: options.seconds, ...profiles, say: (line) => say(`  ${line}`) });
+  const outcome = await run({
+    scenario: name,
+    seconds: options.seconds,
+    patienceS: options.patience,
+    ...profiles,
+    say: (line) => say(`  ${line}`),
+  });
   outcomes.push({ scenario: name, ...outcome });
   for (const { scenario, measured } of outcome.rows) {
     const costs = costsOf(measured);

@@ -10,6 +10,7 @@ export interface Run {
   /** Of the measured window. */
   seconds: number;
   profiles?: string;
+  patienceS: number;
   say(line: string): void;
 }
 
@@ -30,7 +31,8 @@ const USERS = 2000;
 const WARM_S = 4;
 
 async function withSetting<T>(run: Run, options: SettingOptions, work: (setting: Setting) => Promise<T>): Promise<T> {
-  const setting = await Setting.start({ ...options, ...(run.profiles ? { profiles: run.profiles } : {}) });
+  const profiles = run.profiles ? { profiles: run.profiles } : {};
+  const setting = await Setting.start({ ...options, ...profiles, patienceS: run.patienceS });
   try {
     return await work(setting);
   } finally {

@@ -12,13 +12,15 @@ import { endWithUs, temporaryFolder } from '../../ops/reaper.ts';
 import { type RedisServer, startRedis } from '../../ops/redis/server.ts';
 import type { Answers, ClientSpec, Load, LoadResult, Order, Range, Reply } from './orders.ts';
 import { type Counts, countsBetween, type Probe, probe } from './probe.ts';
-import { type Cost, costBetween, snapshot } from './usage.ts';
+import { type Cost, costBetween, quiet, snapshot } from './usage.ts';
 
 export interface SettingOptions {
   gateways?: number;
   /** Where the servers leave their CPU profiles. */
   profiles?: string;
   nodeArgs?: readonly string[];
+  /** How long to wait before each load for a machine that others leave alone, in seconds. */
+  patienceS?: number;
 }
 
 export interface Measured {
@@ -36,10 +38,12 @@ export class Setting {
   readonly gateways: MillraceProcess[] = [];
   readonly generator: Generator;
   readonly #control: Redis;
+  readonly #patienceS: number;
   #worker: MillraceProcess | undefined;
   #users = 0;
 
-  private constructor(redis: RedisServer, deployment: Deployment) {
+  private constructor(redis: RedisServer, deployment: Deployment, patienceS: number) {
+    this.#patienceS = patienceS;
     this.redis = redis;
     this.deployment = deployment;
     this.generator = new Generator();
@@ -60,7 +64,7 @@ export class Setting {
       env: { MILLRACE_DATA: folder },
       nodeArgs,
     });
-    const setting = new Setting(redis, deployment);
+    const setting = new Setting(redis, deployment, options.patienceS ?? 0);
     try {
       for (let i = 0; i < (options.gateways ?? 2); i++) setting.gateways.push(await deployment.start('gateway'));
       setting.#worker = await deployment.start('fanout', 'archiver');
@@ -113,6 +117,7 @@ export class Setting {
   }
 
   async measure(load: Load, during?: () => Promise<void>): Promise<Measured> {
+    await quiet(this.#patienceS);
     const { pids } = this;
     const http = [...this.gateways, ...(this.#worker ? [this.#worker] : [])].map((p) => p.address);
     let before: Promise<[Probe, ReturnType<typeof snapshot>]> | undefined;

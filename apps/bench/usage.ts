@@ -1,6 +1,7 @@
 /** What processes cost, read from /proc: CPU time in microseconds, resident memory in bytes, how busy the machine is. */
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 /** USER_HZ: 100 on every Linux that Node runs on. */
 const MICROS_PER_TICK = 10_000;
@@ -76,4 +77,18 @@ export function costBetween(before: Snapshot, after: Snapshot): Cost {
     others: Math.max(0, after.machine.busy - before.machine.busy - ours) / capacity,
     stolen: (after.machine.steal - before.machine.steal) / capacity,
   };
+}
+
+/** Waits until the machine has nothing else to do: less than a tenth of it busy for two seconds. False: it never was. */
+export async function quiet(patienceS: number): Promise<boolean> {
+  const deadline = performance.now() + patienceS * 1000;
+  for (let calm = 0; calm < 2; ) {
+    if (performance.now() > deadline) return false;
+    const before = machineMicros();
+    await sleep(1000);
+    const after = machineMicros();
+    const used = (after.busy + after.steal - before.busy - before.steal) / 1e6 / availableParallelism();
+    calm = used < 0.1 ? calm + 1 : 0;
+  }
+  return true;
 }
