@@ -10,7 +10,7 @@ interface Read {
 }
 
 /** A connection whose reads are answered by the test. */
-function follow(handled: string[]) {
+function follow(handled: string[], plain: (after: string) => string[] = () => []) {
   const reads: Read[] = [];
   const out = new Set<Read>();
   let asked: (() => void) | undefined;
@@ -28,11 +28,16 @@ function follow(handled: string[]) {
     },
   };
   const follower = new LogFollower({
-    store: { kind: 'standalone', blocking: async () => connection } as unknown as RedisStore,
+    store: {
+      kind: 'standalone',
+      blocking: async () => connection,
+      command: { xrange: async (_: string, after: string) => plain(after).map((id) => [id, ['type', 'message']]) },
+    } as unknown as RedisStore,
     partitions: 16,
     logKey: (p) => `log:${p}`,
     logger: pino({ level: 'silent' }),
-    count: 10,
+    count: 2,
+    roundCount: 5,
     pauseMs: 0,
     handle: async (batches) => void handled.push(...batches.flatMap((b) => b.entries.map((e) => e.id))),
     onRound: () => undefined,
@@ -69,4 +74,44 @@ it('a read that began before a partition was lost and gained again skips nothing
   fresh.answer(entries('11-0', '21-0'));
   await next();
   expect(handled).toEqual(['11-0', '21-0']);
+});
+
+it('a full read is continued by plain ones, up to a bound', async () => {
+  const handled: string[] = [];
+  const log = ['1-0', '2-0', '3-0', '4-0', '5-0', '6-0', '7-0', '8-0'];
+  const { follower, next } = follow(handled, (after) => {
+    const from = log.indexOf(after.slice(1)) + 1;
+    return log.slice(from, from + 2);
+  });
+  running = follower;
+  follower.add(3, '0-0');
+  (await next()).answer(entries('1-0', '2-0'));
+  const second = await next();
+  expect(handled).toEqual(log.slice(0, 6));
+  expect(second.streams).toEqual([{ key: 'log:3', after: '6-0' }]);
+  second.answer(entries('7-0', '8-0'));
+  await next();
+  expect(handled).toEqual(log);
+});
+
+it('a partition that goes and comes back while a full read is continued is not moved past what it has to read', async () => {
+  const handled: string[] = [];
+  const { follower, next } = follow(handled, (after) => {
+    if (after !== '(22-0') return [];
+    void follower.remove(3);
+    follower.add(3, '10-0');
+    return ['23-0'];
+  });
+  running = follower;
+  follower.add(4, '0-0');
+  follower.add(3, '20-0');
+  let read = await next();
+  while (read.streams.length < 2) {
+    read.answer([]);
+    read = await next();
+  }
+  read.answer(entries('21-0', '22-0'));
+  const fresh = await next();
+  expect(fresh.streams).toContainEqual({ key: 'log:3', after: '10-0' });
+  expect(handled).toEqual([]);
 });

@@ -124,18 +124,19 @@ class Lane {
         const partitionByKey = new Map([...this.positions.keys()].map((p) => [this.#o.logKey(p), p]));
         const batches = await this.#connection.xread(streams, { count: this.#o.count, blockMs: BLOCK_MS });
         failures = 0;
-        const held: LogBatch[] = [];
+        const read: LogBatch[] = [];
         let total = 0;
         let full = false;
         for (const { key, entries } of batches) {
           const partition = partitionByKey.get(key);
-          // Removed meanwhile, or removed and added again from another place: then this is not what comes next.
-          if (partition === undefined || this.positions.get(partition) !== asked.get(partition)) continue;
-          held.push({ partition, entries });
+          if (partition === undefined) continue;
+          read.push({ partition, entries });
           total += entries.length;
           full ||= entries.length >= this.#o.count;
         }
-        if (full) await this.#readOn(held);
+        if (full) await this.#readOn(read);
+        // Removed meanwhile, or removed and added again from another place: then this is not what comes next.
+        const held = read.filter(({ partition }) => this.positions.get(partition) === asked.get(partition));
         if (held.length > 0) {
           this.round = this.#handle(held);
           await this.round;

@@ -81,7 +81,8 @@ commitlog_segment_size: 8MiB
 commitlog_total_space: 256MiB
 auto_snapshot: false
 concurrent_reads: 8
-concurrent_writes: 16
+# Each waits for the sync of the commit log, which serves all that wait.
+concurrent_writes: 128
 file_cache_enabled: false
 `.trimStart();
 }
