@@ -24,7 +24,9 @@ function install() {
   const { npm_execpath: npm, npm_node_execpath: node } = process.env;
   const [command, args] = npm && node ? [node, [npm]] : ['npm', []];
   // Its report goes to standard error: standard output belongs to the command that is about to run.
-  const { status, error } = spawnSync(command, [...args, 'ci'], { cwd: root, stdio: ['ignore', 2, 2] });
+  // Its warnings are about the host's Node, which runs nothing of this.
+  const ci = ['ci', '--loglevel=error', '--no-audit', '--no-fund'];
+  const { status, error } = spawnSync(command, [...args, ...ci], { cwd: root, stdio: ['ignore', 2, 2] });
   if (error || status !== 0) {
     process.stderr.write(`npm ci failed${error ? ` (${error.message})` : ''}: see above, then try again.\n`);
     process.exit(1);

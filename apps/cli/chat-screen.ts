@@ -70,7 +70,8 @@ export class Screen {
   /** The line just entered is taken away: it is printed when it is accepted, in its place among the others'. */
   private forgetTyped(text: string): void {
     if (!this.terminal) return;
-    const columns = (this.output as Writable & { columns?: number }).columns ?? 80;
+    // 0 in a terminal that does not know its size.
+    const columns = (this.output as Writable & { columns?: number }).columns || 80;
     const rows = Math.floor((this.readline.getPrompt().length + text.length) / columns) + 1;
     this.output.write(`\x1b[${rows}A\r\x1b[J`);
   }

@@ -1,10 +1,12 @@
 /** `millrace inspect`: what an operator asks Redis for, as tables, each with the redis-cli line that shows the same. */
 import { type Command, InvalidArgumentError } from 'commander';
 import { type Keyspace, keyspace, type LogRole } from '../../lib/keyspace/index.ts';
+import { parseChannel } from '../../lib/protocol/ids.ts';
 import { connect, type RedisStore } from '../../lib/redis/connect.ts';
 import { msOf, ZERO } from '../../lib/redis/ids.ts';
 import { createLogger } from '../../lib/telemetry/logger.ts';
 import { operatorConfig } from './credentials.ts';
+import { userArgument } from './remote.ts';
 import { ago, type Section, show } from './table.ts';
 
 const logRoles: readonly LogRole[] = ['fanout', 'archiver'];
@@ -66,7 +68,8 @@ export function redisCli({ kind, address }: Pick<RedisStore, 'kind' | 'address'>
     .join(' ');
 }
 
-async function user({ store, keys, cli }: Looking, id: string): Promise<Section[]> {
+async function user({ store, keys, cli }: Looking, text: string): Promise<Section[]> {
+  const id = userArgument(text);
   const redis = store.command;
   const inbox = keys.inbox(id);
   const [length, oldest, newest, ttl, devices, sessions, conversations] = await Promise.all([
@@ -135,16 +138,23 @@ async function user({ store, keys, cli }: Looking, id: string): Promise<Section[
 }
 
 async function channel({ store, keys, cli }: Looking, id: string): Promise<Section[]> {
+  const kind = parseChannel(id)?.kind;
+  if (kind === undefined) {
+    throw new InvalidArgumentError('A channel id is g:<id>, or dm:<a>:<b> with the two users in alphabetical order.');
+  }
   const redis = store.command;
   const [head, members] = await Promise.all([redis.hgetall(keys.channel(id)), redis.hgetall(keys.members(id))]);
   // The last message's own text stays out: operators look at states, not at what people write.
   const { message: _, ...fields } = head;
+  const about: Section = {
+    title: `Channel ${id} (partition ${keys.partitionOf(id)})`,
+    redisCli: `${cli} HGETALL '${keys.channel(id)}'`,
+    rows: Object.entries(fields).map(([field, value]) => ({ field, value })),
+  };
+  // A direct channel's members are the two in its id: nothing is stored about them.
+  if (kind === 'direct') return [about];
   return [
-    {
-      title: `Channel ${id} (partition ${keys.partitionOf(id)})`,
-      redisCli: `${cli} HGETALL '${keys.channel(id)}'`,
-      rows: Object.entries(fields).map(([field, value]) => ({ field, value })),
-    },
+    about,
     {
       title: 'Members',
       redisCli: `${cli} HGETALL '${keys.members(id)}'`,
@@ -184,13 +194,14 @@ async function partition({ store, keys, cli }: Looking, text: string): Promise<S
       ],
     },
     {
-      title: 'Roles',
+      title: 'Positions: how far each role has come in the log',
       redisCli: `${cli} HGETALL '${keys.positions(p)}'`,
-      rows: logRoles.map((role, i) => ({
-        role,
-        position: positions[role] ?? null,
-        'lease held by': leases[i] ?? null,
-      })),
+      rows: logRoles.map((role) => ({ role, position: positions[role] ?? null })),
+    },
+    {
+      title: 'Leases: which worker has this partition',
+      redisCli: `${cli} MGET ${logRoles.map((role) => `'${keys.lease(p, role)}'`).join(' ')}`,
+      rows: logRoles.map((role, i) => ({ role, 'held by': leases[i] ?? null })),
     },
     {
       title: 'Cursor: how much of each source partition is applied here',
