@@ -26,7 +26,7 @@ const MOST_PER_PARTITION = 1000;
 /** SQLite writes on this process's own thread: it must not stand still for long. */
 const ROWS_PER_WRITE = { sqlite: 500, cassandra: 2000 };
 /** History joins the log's tail, so nobody waits for the archive: fuller batches cost less. */
-const PAUSE_MS = 100;
+const PAUSE_MS = 250;
 /** Of one write: signs of life while it lasts, and how long it may last. Three tries of 4 s on each of a few statements. */
 const SIGN_MS = 1000;
 const WRITE_AT_MOST_MS = 60_000;

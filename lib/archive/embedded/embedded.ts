@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 import { type Archive, ArchiveError, type ArchiveRow, type PageQuery } from '../archive.ts';
 import { consequencesOf, writtenAt } from '../rows.ts';
@@ -23,6 +24,8 @@ export class EmbeddedArchive implements Archive {
   readonly #logger: Logger;
   #db: DatabaseSync | undefined;
   #statements: Statements | undefined;
+  /** Sender buckets that are surely there: most rows are of these, and need no second statement. */
+  readonly #knownBuckets = new LRUCache<string, true>({ max: 50_000 });
 
   constructor(file: string, options: { logger: Logger }) {
     this.#file = file;
@@ -38,7 +41,9 @@ export class EmbeddedArchive implements Archive {
       const db = new DatabaseSync(this.#file);
       try {
         // The time-out first: turning WAL on is itself something that another process can be in the middle of.
-        db.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;`);
+        db.exec(
+          `PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16000; PRAGMA wal_autocheckpoint = 4000;`,
+        );
         this.#db = db;
         migrate(db);
         this.#statements = prepare(db);
@@ -76,7 +81,7 @@ export class EmbeddedArchive implements Archive {
     if (rows.length === 0) {
       return;
     }
-    const { heads, channels, members, peers, senderBuckets } = consequencesOf(rows);
+    const { channels, members, peers, senderBuckets } = consequencesOf(rows);
     this.#run(`write ${rows.length} rows`, () => {
       const s = this.#prepared();
       transaction(this.#open(), () => {
@@ -96,9 +101,6 @@ export class EmbeddedArchive implements Archive {
             writtenAt(row.logId),
           );
         }
-        for (const [channel, head] of heads) {
-          s.putLastSeq.run(channel, head.seq, writtenAt(head.logId));
-        }
         for (const change of channels) {
           if (change.title !== undefined) {
             s.putTitle.run(change.channel, change.title, change.at);
@@ -114,11 +116,12 @@ export class EmbeddedArchive implements Archive {
         for (const peer of peers) {
           s.putChannelOfUser.run(peer.user, peer.channel, peer.seq, 1, peer.at);
         }
-        for (const { sender, channel, bucket } of senderBuckets.values()) {
-          s.putSenderBucket.run(sender, channel, bucket);
+        for (const [key, { sender, channel, bucket }] of senderBuckets) {
+          if (!this.#knownBuckets.has(key)) s.putSenderBucket.run(sender, channel, bucket);
         }
       });
     });
+    for (const key of senderBuckets.keys()) this.#knownBuckets.set(key, true);
   }
 
   async page(channel: string, query: PageQuery): Promise<ArchiveRow[]> {

@@ -16,7 +16,6 @@ export interface StoredRow {
 
 export interface Statements {
   putMessage: StatementSync;
-  putLastSeq: StatementSync;
   putTitle: StatementSync;
   putCreated: StatementSync;
   putMember: StatementSync;
@@ -46,12 +45,6 @@ export function prepare(db: DatabaseSync): Statements {
          data = excluded.data, created_at = excluded.created_at, written_at = excluded.written_at
        WHERE excluded.written_at >= messages.written_at`,
     ),
-    putLastSeq: db.prepare(
-      `INSERT INTO channels (channel_id, last_seq, last_seq_at) VALUES (?, ?, ?)
-       ON CONFLICT DO UPDATE SET last_seq = excluded.last_seq, last_seq_at = excluded.last_seq_at
-       WHERE excluded.last_seq_at > channels.last_seq_at
-          OR (excluded.last_seq_at = channels.last_seq_at AND excluded.last_seq > channels.last_seq)`,
-    ),
     putTitle: db.prepare(
       `INSERT INTO channels (channel_id, title, title_at) VALUES (?, ?, ?)
        ON CONFLICT DO UPDATE SET title = excluded.title, title_at = excluded.title_at
@@ -77,7 +70,7 @@ export function prepare(db: DatabaseSync): Statements {
     ),
     pageNewest: page('DESC'),
     pageOldest: page('ASC'),
-    lastSeq: db.prepare('SELECT last_seq FROM channels WHERE channel_id = ?'),
+    lastSeq: db.prepare('SELECT seq AS last_seq FROM messages WHERE channel_id = ? ORDER BY seq DESC LIMIT 1'),
     channelsOf: db.prepare(
       'SELECT channel_id FROM channels_by_user WHERE user_id = ? AND active = 1 ORDER BY channel_id',
     ),
