@@ -70,8 +70,8 @@ export function createClient(address: CassandraAddress): Client {
     policies: {
       loadBalancing,
       retry: new ArchiveRetryPolicy(),
-      // Back within seconds of a restart; the default waits up to ten minutes.
-      reconnection: new policies.reconnection.ExponentialReconnectionPolicy(250, 5_000, false),
+      // Back within two seconds of a restart; the default waits up to ten minutes.
+      reconnection: new policies.reconnection.ExponentialReconnectionPolicy(250, 2_000, false),
       speculativeExecution: new SpeculativeReads(SPECULATIVE_DELAY_MS, 1),
     },
     profiles: [
