@@ -23,11 +23,15 @@ export class Stage {
     this.store = new Redis(redis.url);
   }
 
-  static async set(gateways = 2, env: Record<string, string> = {}): Promise<Stage> {
+  static async set(
+    gateways = 2,
+    options: { env?: Record<string, string>; nodeArgs?: readonly string[] } = {},
+  ): Promise<Stage> {
     const folder = mkdtempSync(join(tmpdir(), 'millrace-'));
     const redis = await startRedis();
     const archiveUrl = `sqlite:${join(folder, 'archive.sqlite')}`;
-    const deployment = new Deployment({ redisUrl: redis.url, archiveUrl, env: { PARTITIONS: '16', ...env } });
+    const env = { PARTITIONS: '16', ...options.env };
+    const deployment = new Deployment({ ...options, redisUrl: redis.url, archiveUrl, env });
     const started: MillraceProcess[] = [];
     for (let i = 0; i < gateways; i++) started.push(await deployment.start('gateway'));
     await deployment.start('fanout', 'archiver');
