@@ -112,12 +112,16 @@ describe('history in Cassandra', () => {
       const traffic = new Traffic({ deployment, gateways, users: 20, groups: 4, prefix: 'outage' });
       await traffic.connect();
       const channels = [...traffic.channels.keys()];
+      // More than a page may walk back in the log.
+      const long = channels.find((name) => name.startsWith('g:'))!;
+      for (let i = 0; i < 220; i++) for (const user of traffic.channels.get(long)!) traffic.send(long, user);
+      await traffic.settle();
       traffic.start(RATE);
       await until(
         'the archive follows',
         20_000,
         () => archivedCount(channels),
-        (count) => count > RATE,
+        (count) => count > 1_100 + RATE,
       );
 
       const sentBefore = traffic.sent.length;
@@ -158,6 +162,14 @@ describe('history in Cassandra', () => {
         olderAsked++;
         await until('the next look', 2_000, () => performance.now() - beganAt > olderAsked * 500);
       }
+      const member = traffic.clients[traffic.users.indexOf(traffic.channels.get(long)![0]!)]!;
+      const claimed = await member.history(long, { after: 0, limit: 200 });
+      expect(claimed.last_seq).toBeGreaterThan(1_100);
+      expect(claimed.complete_to).toBe(0);
+      expect(claimed.messages[0]!.seq).toBeGreaterThan(1);
+      const end = await member.history(long, { after: claimed.last_seq - 100, limit: 200 });
+      expect(end.complete_to).toBe(end.last_seq);
+      expect(end.messages).toHaveLength(end.last_seq - claimed.last_seq + 100);
       expect(deployment.processes.size).toBe(4);
 
       cassandra = await startCassandra({ dir });
@@ -202,6 +214,9 @@ describe('history in Cassandra', () => {
         expect(new Set(ids).size).toBe(ids.length);
         expect(ids.toSorted()).toEqual(accepted.toSorted());
       }
+      const whole = await member.history(long, { after: 0, limit: 200 });
+      expect(whole.messages.map(({ seq }) => seq)).toEqual(Array.from({ length: 200 }, (_, i) => i + 1));
+      expect(whole.complete_to).toBe(whole.last_seq);
       expect(deployment.processes.size).toBe(4);
       await traffic.close();
     },

@@ -88,13 +88,18 @@ export class Traffic {
   /** Sends no more, and waits until all that was sent is accepted. */
   async stop(): Promise<void> {
     clearInterval(this.#timer);
+    await this.settle();
+  }
+
+  /** Resolves when what has been sent so far is accepted. */
+  async settle(): Promise<void> {
     await Promise.all(this.#pending);
   }
 
   /** One message into each channel from each of its members; resolves when all are accepted. */
   async everywhere(): Promise<void> {
     for (const [channel, members] of this.channels) for (const user of members) this.send(channel, user);
-    await Promise.all(this.#pending);
+    await this.settle();
   }
 
   send(channel: string, from: string): void {
