@@ -122,6 +122,8 @@ local function deliver(key, dead, prefix, user, via, at, n)
   if not wrote and not string.find(failed, 'WRONGTYPE', 1, true) then return failed end
   failed = set_aside(devices, dead, user, failed, at, n)
   if failed then return failed end
+  -- The gap that the user is told of names the channels' heads, this entry's among them.
+  if type(known) ~= 'table' then mark(conversations, user, known, at) end
   if live and not live.err then ring(prefix, user, live) end
 end
 

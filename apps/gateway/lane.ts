@@ -156,7 +156,11 @@ export class Lane {
       const full = batch !== undefined && batch.entries.length >= count;
       this.#dirty.delete(feed);
       if (full) this.#dirty.add(feed); // to the end of the line
-      if (!batch) continue;
+      if (!batch) {
+        // Repaired, and nothing new: what was set aside meanwhile is told of all the same.
+        if (feed.gapPending) await this.#events.onEntries(feed, { key: feed.inboxKey, entries: [] }, false);
+        continue;
+      }
       this.#ctx.metrics.inboxFinds.of(feed.cause).inc();
       entries += batch.entries.length;
       const handed = this.#events.onEntries(feed, batch, full);
