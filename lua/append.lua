@@ -1,49 +1,61 @@
--- Accepts one message into a channel: recognises a repeat, authorises, gives it the next sequence number, appends it to
--- the partition's log. The commit point: after this the sender may be told `accepted`.
+-- Accepts messages into channels: recognises a repeat, authorises, gives each the next sequence number, appends it to the
+-- partition's log. The commit point: after this a sender may be told `accepted`. Many messages in one call, each on its
+-- own: what is wrong with one is its own reply.
 --
--- KEYS  1 channel  2 members  3 log  4 5 6 dedupe: this window, the one before, the one before that
--- ARGV  1 window number that KEYS[4] stands for   2 sender   3 client id   4 message id   5 channel id
---       6 'direct' or 'group'   7 content   8 metadata or ''   9 sender's name or ''   10 sending device or ''
---       11 snippet for the conversation list
--- Reply {'ok', seq, id, ts, duplicate 0|1} · {'window', now ms}: KEYS[4] is not the present window, nothing was done ·
---       {'not_found'}: no such group, or the sender is not in it. A repeat gets its first answer also after its sender
---       was removed: it sends nothing
+-- KEYS  for each message: channel, members, log, and dedupe of this window, the one before, the one before that
+-- ARGV  1 window number that the first dedupe keys stand for; then for each message
+--       sender · client id · message id · channel id · 'direct' or 'group' · content · metadata or '' · sender's name or '' ·
+--       sending device or '' · snippet for the conversation list
+-- Reply {'window', now ms}: the window is not the present one, nothing was done · else for each message
+--       {'ok', seq, id, ts, duplicate 0|1} · {'not_found'}: no such group, or the sender is not in it · {'error', text}.
+--       A repeat gets its first answer also after its sender was removed: it sends nothing
 --- include clock
 --- include event
 --- include members
-local user, kind = ARGV[2], ARGV[6]
-local window_ms = 1800000
-
+local window, window_ms = ARGV[1], 1800000
 local now = now_ms()
-if math.floor(now / window_ms) ~= tonumber(ARGV[1]) then return { 'window', now } end
+if math.floor(now / window_ms) ~= tonumber(window) then return { 'window', now } end
 
-local field = user .. ' ' .. ARGV[3]
-local known = redis.call('HGET', KEYS[4], field) or redis.call('HGET', KEYS[5], field) or redis.call('HGET', KEYS[6], field)
-if known then
-  local seq, id, ts = string.match(known, '^(%d+) (%S+) (%d+)$')
-  return { 'ok', tonumber(seq), id, tonumber(ts), 1 }
+local function accept(k, a)
+  local channel_key, user, id, kind = KEYS[k], ARGV[a], ARGV[a + 2], ARGV[a + 4]
+  local field = user .. ' ' .. ARGV[a + 1]
+  local known = redis.call('HGET', KEYS[k + 3], field) or redis.call('HGET', KEYS[k + 4], field)
+    or redis.call('HGET', KEYS[k + 5], field)
+  if known then
+    local seq, first_id, ts = string.match(known, '^(%d+) (%S+) (%d+)$')
+    return { 'ok', tonumber(seq), first_id, tonumber(ts), 1 }
+  end
+
+  local head = redis.call('HMGET', channel_key, 'seq', 'last', 'members_version', 'dedupe')
+  if kind == 'group' then
+    local member = head[1] and member_of(KEYS[k + 1], user)
+    if not member or not member.present then return { 'not_found' } end
+  end
+
+  local extra = { 'content', ARGV[a + 5] }
+  if ARGV[a + 6] ~= '' then extra[3] = 'metadata'; extra[4] = ARGV[a + 6] end
+  if ARGV[a + 7] ~= '' then extra[#extra + 1] = 'name'; extra[#extra + 1] = ARGV[a + 7] end
+  if ARGV[a + 8] ~= '' then extra[#extra + 1] = 'via'; extra[#extra + 1] = ARGV[a + 8] end
+  local seq, log_id, stamp = append_event(KEYS[k + 2], { seq = head[1], last = head[2] }, 'message', ARGV[a + 3], id, user,
+    ARGV[a + 1], now, tonumber(head[3] or 0), extra)
+  local latest = seq .. ' ' .. user .. ' ' .. stamp .. ' ' .. ARGV[a + 9]
+  if not head[1] then
+    redis.call('HSET', channel_key, 'seq', seq, 'last', log_id, 'message', latest, 'dedupe', window, 'kind', kind,
+      'created', stamp)
+  elseif head[4] ~= window then
+    redis.call('HSET', channel_key, 'seq', seq, 'last', log_id, 'message', latest, 'dedupe', window)
+  else
+    redis.call('HSET', channel_key, 'seq', seq, 'last', log_id, 'message', latest)
+  end
+  redis.call('HSET', KEYS[k + 3], field, seq .. ' ' .. id .. ' ' .. stamp)
+  if head[4] ~= window then redis.call('PEXPIRE', KEYS[k + 3], 3 * window_ms) end -- the window's first message
+  return { 'ok', tonumber(seq), id, tonumber(stamp), 0 }
 end
 
-local head = redis.call('HMGET', KEYS[1], 'seq', 'last', 'members_version', 'dedupe')
-if kind == 'group' then
-  local member = head[1] and member_of(KEYS[2], user)
-  if not member or not member.present then return { 'not_found' } end
+local replies = {}
+for n = 0, #KEYS / 6 - 1 do
+  local done, reply = pcall(accept, 6 * n + 1, 10 * n + 2)
+  if not done then reply = { 'error', type(reply) == 'table' and reply.err or tostring(reply) } end
+  replies[n + 1] = reply
 end
-
-local extra = { 'content', ARGV[7] }
-if ARGV[8] ~= '' then extra[3] = 'metadata'; extra[4] = ARGV[8] end
-if ARGV[9] ~= '' then extra[#extra + 1] = 'name'; extra[#extra + 1] = ARGV[9] end
-if ARGV[10] ~= '' then extra[#extra + 1] = 'via'; extra[#extra + 1] = ARGV[10] end
-local seq, log_id, stamp = append_event(KEYS[3], { seq = head[1], last = head[2] }, 'message', ARGV[5], ARGV[4], user, ARGV[3],
-  now, tonumber(head[3] or 0), extra)
-local latest = seq .. ' ' .. user .. ' ' .. stamp .. ' ' .. ARGV[11]
-if not head[1] then
-  redis.call('HSET', KEYS[1], 'seq', seq, 'last', log_id, 'message', latest, 'dedupe', ARGV[1], 'kind', kind, 'created', stamp)
-elseif head[4] ~= ARGV[1] then
-  redis.call('HSET', KEYS[1], 'seq', seq, 'last', log_id, 'message', latest, 'dedupe', ARGV[1])
-else
-  redis.call('HSET', KEYS[1], 'seq', seq, 'last', log_id, 'message', latest)
-end
-redis.call('HSET', KEYS[4], field, seq .. ' ' .. ARGV[4] .. ' ' .. stamp)
-if head[4] ~= ARGV[1] then redis.call('PEXPIRE', KEYS[4], 3 * window_ms) end -- the window's first message
-return { 'ok', tonumber(seq), ARGV[4], tonumber(stamp), 0 }
+return replies

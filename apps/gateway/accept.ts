@@ -4,11 +4,11 @@
  * After it resolves the message is in the log, which is the commit point. When it rejects with `unavailable`, nothing was
  * stored as far as we know; the same client id again finds out.
  */
-import { v1 as timeUuid } from 'uuid';
 import { MillraceError } from '../../lib/protocol/errors.ts';
 import { directChannel, parseChannel } from '../../lib/protocol/ids.ts';
 import { isRetryable } from '../../lib/redis/retryable.ts';
 import type { Caller, GatewayContext } from './context.ts';
+import { nextId } from './ids.ts';
 
 /** Already validated by the schema. */
 export interface Submission {
@@ -47,12 +47,12 @@ export function targetOf(caller: Caller, submission: { channel?: string | undefi
 export async function accept(ctx: GatewayContext, caller: Caller, submission: Submission): Promise<Accepted> {
   const { channel, kind } = targetOf(caller, submission);
   try {
-    const reply = await ctx.verbs.append({
+    const reply = await ctx.appends.append({
       channel,
       kind,
       from: caller.user,
       clientId: submission.clientId,
-      id: timeUuid(),
+      id: nextId(),
       content: submission.content,
       ...(submission.metadata === undefined ? {} : { metadata: submission.metadata }),
       ...(caller.name === undefined ? {} : { name: caller.name }),

@@ -7,12 +7,14 @@ import type { RedisStore } from '../../lib/redis/connect.ts';
 import type { Verbs } from '../../lib/redis/verbs.ts';
 import type { Logger } from '../../lib/telemetry/logger.ts';
 import type { Metrics } from '../../lib/telemetry/metrics.ts';
+import type { Appends } from './appends.ts';
 
 export interface GatewayContext {
   readonly config: Config;
   readonly store: RedisStore;
   readonly keys: Keyspace;
   readonly verbs: Verbs;
+  readonly appends: Appends;
   readonly archive: Archive;
   readonly verifier: TokenVerifier;
   readonly logger: Logger;

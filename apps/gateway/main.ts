@@ -6,6 +6,7 @@ import { keyspace } from '../../lib/keyspace/index.ts';
 import { listenError } from '../../lib/process/port-owner.ts';
 import { startAlone } from '../../lib/process/run.ts';
 import { Verbs } from '../../lib/redis/verbs.ts';
+import { Appends } from './appends.ts';
 import type { GatewayContext } from './context.ts';
 import { Hub } from './hub.ts';
 import { buildServer } from './server.ts';
@@ -18,11 +19,13 @@ export interface RunningGateway extends RunningApp {
 export async function startGateway(app: AppContext): Promise<RunningGateway> {
   const { config, store, metrics } = app;
   const keys = keyspace(config.partitions);
+  const verbs = new Verbs(store.command, keys, (name, seconds) => metrics.redisSeconds.of(name).observe(seconds));
   const ctx: GatewayContext = {
     ...app,
     logger: app.logger.child({ role: 'gateway' }),
     keys,
-    verbs: new Verbs(store.command, keys, (name, seconds) => metrics.redisSeconds.of(name).observe(seconds)),
+    verbs,
+    appends: new Appends({ store, keys, verbs }),
     verifier: createVerifier({
       ...(config.jwtSecret === undefined ? {} : { secret: config.jwtSecret }),
       ...(config.jwtIssuer === undefined ? {} : { issuer: config.jwtIssuer }),

@@ -14,6 +14,7 @@ import { compareIds, ZERO } from '../../lib/redis/ids.ts';
 import type { Caller } from './context.ts';
 import type { Feed } from './feed.ts';
 import type { Renderer } from './render.ts';
+import { textFrames } from './wire.ts';
 
 /** Over this many bytes in the socket's buffer a session stops reading its inbox, until the buffer is empty again. */
 export const PAUSE_ABOVE_BYTES = 128 * 1024;
@@ -64,11 +65,15 @@ export class Session {
 
   sendText(text: string): void {
     if (this.socket.readyState !== 1) return;
-    this.socket.send(text);
-    if (this.raw.writableLength > DEAF_ABOVE_BYTES && !this.socket.isPaused) {
-      this.socket.pause();
-      this.raw.once('drain', () => this.socket.resume());
-    }
+    this.raw.write(textFrames([text]));
+    this.listenLess();
+  }
+
+  /** Answers wait in the socket's buffer: a client that asks, and does not read them, is not listened to until it does. */
+  listenLess(): void {
+    if (this.raw.writableLength <= DEAF_ABOVE_BYTES || this.socket.isPaused) return;
+    this.socket.pause();
+    this.raw.once('drain', () => this.socket.resume());
   }
 
   send(frame: ServerFrame): void {
@@ -81,20 +86,20 @@ export class Session {
 
   /** Writes what the session has not had yet; returns how many frames. Stops when the socket's buffer is full. */
   write(entries: readonly StreamEntry[], renderer: Renderer): number {
-    let written = 0;
-    this.raw.cork();
+    const frames: string[] = [];
+    let room = PAUSE_ABOVE_BYTES - this.raw.writableLength;
     for (const entry of entries) {
       if (compareIds(entry.id, this.offset) <= 0) continue;
-      if (this.congested) break;
-      const frame = renderer.frame(entry);
+      if (room < 0) break;
       this.offset = entry.id;
       if (isOwnReceipt(entry.fields, this.device)) continue;
+      const frame = renderer.frame(entry);
       if (frame === undefined) continue;
-      this.socket.send(frame);
-      written++;
+      room -= frame.length;
+      frames.push(frame);
     }
-    this.raw.uncork();
-    return written;
+    if (frames.length > 0 && this.socket.readyState === 1) this.raw.write(textFrames(frames));
+    return frames.length;
   }
 
   close(reason: CloseReason, text?: string): void {

@@ -31,6 +31,13 @@ export interface AppendInput {
 }
 export type AppendReply = { seq: number; id: string; ts: number; duplicate: boolean } | 'not_found';
 
+type AppendedOne = ['ok', number, string, number, number] | ['not_found'] | ['error', string];
+
+function appended(reply: AppendedOne): AppendReply | Error {
+  if (reply[0] === 'ok') return { seq: reply[1], id: reply[2], ts: reply[3], duplicate: reply[4] === 1 };
+  return reply[0] === 'not_found' ? 'not_found' : new Error(reply[1]);
+}
+
 export interface AttachInput {
   user: string;
   device: string;
@@ -95,39 +102,27 @@ export class Verbs {
     return run<Reply>(this.#redis, name, keys, args, this.#observe);
   }
 
-  async append(m: AppendInput): Promise<AppendReply> {
-    const { channel } = m;
-    const p = this.#keys.partitionOf(channel);
+  async append(message: AppendInput): Promise<AppendReply> {
+    const [reply] = await this.appendAll([message]);
+    if (reply instanceof Error || reply === undefined) throw reply;
+    return reply;
+  }
+
+  /** All the channels must be of partitions that one command may touch. What is wrong with one message is its own reply. */
+  async appendAll(messages: readonly AppendInput[]): Promise<(AppendReply | Error)[]> {
     for (let attempt = 0; attempt < 3; attempt++) {
       const window = Math.floor((Date.now() + this.#clockAheadMs) / DEDUPE_WINDOW_MS);
-      const reply = await this.#run<['ok', number, string, number, number] | ['window', number] | ['not_found']>(
-        'append',
-        [
-          this.#keys.channel(channel),
-          this.#keys.members(channel),
-          this.#keys.log(p),
-          this.#keys.dedupe(channel, window),
-          this.#keys.dedupe(channel, window - 1),
-          this.#keys.dedupe(channel, window - 2),
-        ],
-        // prettier-ignore
-        [
-          window,
-          m.from,
-          m.clientId,
-          m.id,
-          channel,
-          m.kind,
-          m.content,
-          m.metadata ?? '',
-          m.name ?? '',
-          m.via ?? '',
-          m.snippet,
-        ],
-      );
-      if (reply[0] === 'ok') return { seq: reply[1], id: reply[2], ts: reply[3], duplicate: reply[4] === 1 };
-      if (reply[0] === 'not_found') return 'not_found';
-      this.#clockAheadMs = reply[1] - Date.now();
+      const keys: string[] = [];
+      const args: (string | number)[] = [window];
+      for (const m of messages) {
+        keys.push(...this.#groupKeys(m.channel));
+        for (let back = 0; back < 3; back++) keys.push(this.#keys.dedupe(m.channel, window - back));
+        args.push(m.from, m.clientId, m.id, m.channel, m.kind, m.content);
+        args.push(m.metadata ?? '', m.name ?? '', m.via ?? '', m.snippet);
+      }
+      const reply = await this.#run<['window', number] | AppendedOne[]>('append', keys, args);
+      if (reply[0] !== 'window') return (reply as AppendedOne[]).map(appended);
+      this.#clockAheadMs = Number(reply[1]) - Date.now();
     }
     throw new Error('the store refused the dedupe window three times: its clock jumps');
   }

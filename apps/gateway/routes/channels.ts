@@ -1,11 +1,11 @@
 /** Groups are made, looked at and renamed; direct channels only looked at. */
 import { createHash, randomBytes } from 'node:crypto';
 import type { FastifyPluginAsync } from 'fastify';
-import { v1 as timeUuid } from 'uuid';
 import { checkBody, checkPath } from '../../../lib/protocol/check.ts';
 import { MillraceError } from '../../../lib/protocol/errors.ts';
 import { type ChannelInfo, ChannelPath, PatchChannel, PostChannel } from '../../../lib/protocol/http.ts';
 import type { Caller, GatewayContext } from '../context.ts';
+import { nextId } from '../ids.ts';
 import { type Membership, membershipOf } from '../membership.ts';
 import { callerOf } from './authentication.ts';
 import { groupFor, settle } from './groups.ts';
@@ -24,7 +24,7 @@ export function channels(ctx: GatewayContext): FastifyPluginAsync {
       const channel = groupId(caller, body.client_id);
       const outcome = await ctx.verbs.create({
         channel,
-        id: timeUuid(),
+        id: nextId(),
         clientId: body.client_id ?? '',
         title: body.title ?? '',
         members: first,
@@ -42,7 +42,7 @@ export function channels(ctx: GatewayContext): FastifyPluginAsync {
       const { channel } = checkPath(ChannelPath, request.params);
       const { title } = checkBody(PatchChannel, request.body, ctx.config.limits);
       groupFor(caller, channel);
-      settle(await ctx.verbs.rename(channel, caller, timeUuid(), title));
+      settle(await ctx.verbs.rename(channel, caller, nextId(), title));
       return infoOf(await membershipOf(ctx, caller, channel));
     });
   };

@@ -1,10 +1,10 @@
 /** Who is in a channel, and in which role. */
 import type { FastifyPluginAsync } from 'fastify';
-import { v1 as timeUuid } from 'uuid';
 import { checkBody, checkPath } from '../../../lib/protocol/check.ts';
 import { ChannelPath, type MemberInfo, MemberPath, type Members, PutMember } from '../../../lib/protocol/http.ts';
 import { parseChannel } from '../../../lib/protocol/ids.ts';
 import type { GatewayContext } from '../context.ts';
+import { nextId } from '../ids.ts';
 import { isPresent, membershipOf, parseMember } from '../membership.ts';
 import { callerOf } from './authentication.ts';
 import { groupFor, settle } from './groups.ts';
@@ -24,7 +24,7 @@ export function members(ctx: GatewayContext): FastifyPluginAsync {
       const { channel, user } = checkPath(MemberPath, request.params);
       const { role } = checkBody(PutMember, request.body === undefined ? {} : request.body, ctx.config.limits);
       groupFor(caller, channel);
-      const ids: [string, string] = [timeUuid(), timeUuid()];
+      const ids: [string, string] = [nextId(), nextId()];
       settle(await ctx.verbs.putMember(channel, caller, ids, user, role ?? '', ctx.config.limits.group_members));
       return reply.code(204).send();
     });
@@ -33,7 +33,7 @@ export function members(ctx: GatewayContext): FastifyPluginAsync {
       const caller = callerOf(request);
       const { channel, user } = checkPath(MemberPath, request.params);
       groupFor(caller, channel);
-      settle(await ctx.verbs.removeMember(channel, caller, [timeUuid(), timeUuid()], user));
+      settle(await ctx.verbs.removeMember(channel, caller, [nextId(), nextId()], user));
       return reply.code(204).send();
     });
   };

@@ -15,6 +15,7 @@ import { compareIds } from '../../../lib/redis/ids.ts';
 import { Verbs } from '../../../lib/redis/verbs.ts';
 import { createLogger, createMetrics } from '../../../lib/telemetry/index.ts';
 import { startRedis } from '../../../ops/redis/server.ts';
+import { Appends } from '../appends.ts';
 import type { GatewayContext } from '../context.ts';
 import { registerRoutes, serverOptions } from './index.ts';
 
@@ -60,11 +61,13 @@ export async function startApi(): Promise<Api> {
   const store = await connect(redis.url, { logger, name: 'routes-test' });
   const archive = await openArchive(`sqlite:${join(folder, 'archive.db')}`, { logger });
   const keys = keyspace(config.partitions);
+  const verbs = new Verbs(store.command, keys);
   const ctx: GatewayContext = {
     config,
     store,
     keys,
-    verbs: new Verbs(store.command, keys),
+    verbs,
+    appends: new Appends({ store, keys, verbs }),
     archive,
     verifier: createVerifier({ secret }),
     logger,

@@ -1,0 +1,83 @@
+/**
+ * Sends that arrive close together go to the store in one script call (design §5: a call costs Redis and Node more than a
+ * message in it does). A lone send goes at once; while sends keep coming, a call leaves every two milliseconds, and the
+ * next only after the last one's answer.
+ */
+import type { AppendInput, AppendReply } from '../../lib/redis/verbs.ts';
+import type { GatewayContext } from './context.ts';
+
+const BUSY_PAUSE_MS = 2;
+/** At 15 to 33 µs each (design §10), a call holds Redis for about a millisecond. */
+const PER_CALL = 32;
+
+interface Waiting {
+  message: AppendInput;
+  resolve(reply: AppendReply): void;
+  reject(error: unknown): void;
+}
+
+export class Appends {
+  readonly #ctx: Pick<GatewayContext, 'verbs' | 'store' | 'keys'>;
+  readonly #lanes = new Map<number, AppendLane>();
+
+  constructor(ctx: Pick<GatewayContext, 'verbs' | 'store' | 'keys'>) {
+    this.#ctx = ctx;
+  }
+
+  append(message: AppendInput): Promise<AppendReply> {
+    // One lane for all that one command may touch.
+    const group = this.#ctx.store.kind === 'cluster' ? this.#ctx.keys.partitionOf(message.channel) : 0;
+    let lane = this.#lanes.get(group);
+    if (!lane) {
+      lane = new AppendLane(this.#ctx);
+      this.#lanes.set(group, lane);
+    }
+    return lane.append(message);
+  }
+}
+
+class AppendLane {
+  readonly #ctx: Pick<GatewayContext, 'verbs'>;
+  #waiting: Waiting[] = [];
+  #scheduled = false;
+  #calledAt = 0;
+
+  constructor(ctx: Pick<GatewayContext, 'verbs'>) {
+    this.#ctx = ctx;
+  }
+
+  append(message: AppendInput): Promise<AppendReply> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ message, resolve, reject });
+      this.#schedule();
+    });
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#waiting.length === 0) return;
+    this.#scheduled = true;
+    const call = () => void this.#call();
+    if (performance.now() - this.#calledAt < BUSY_PAUSE_MS && this.#waiting.length < PER_CALL) {
+      setTimeout(call, BUSY_PAUSE_MS);
+    } else {
+      setImmediate(call); // with what else this turn of the event loop reads from its sockets
+    }
+  }
+
+  async #call(): Promise<void> {
+    const batch = this.#waiting.splice(0, PER_CALL);
+    try {
+      const replies = await this.#ctx.verbs.appendAll(batch.map((w) => w.message));
+      batch.forEach((waiting, i) => {
+        const reply = replies[i];
+        if (reply === undefined || reply instanceof Error) waiting.reject(reply);
+        else waiting.resolve(reply);
+      });
+    } catch (error) {
+      for (const waiting of batch) waiting.reject(error);
+    }
+    this.#calledAt = performance.now();
+    this.#scheduled = false;
+    this.#schedule();
+  }
+}
