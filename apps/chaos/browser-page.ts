@@ -1,15 +1,19 @@
-/** A chat page with the client library and nothing else, for the browser test: `/?user=alice&to=bob`. */
+/**
+ * A chat page with the client library and nothing else, for the browser test: `/?user=alice&to=bob`, and
+ * `&wait=60000` for one that waits so long (ms) before it connects again.
+ */
 import { MillraceClient, WebStorage } from '../../lib/client/index.ts';
 
 const asked = new URLSearchParams(location.search);
 const user = asked.get('user') ?? '';
 const to = asked.get('to') ?? '';
+const wait = Number(asked.get('wait'));
 const client = new MillraceClient({
   url: location.origin,
   device: 'browser',
   storage: new WebStorage(localStorage, `millrace:${user}`),
   token: async () => (await fetch(`/token?user=${user}`)).text(),
-  reconnectCapMs: 500,
+  ...(wait > 0 ? { reconnectBaseMs: wait, reconnectCapMs: wait, random: () => 1 } : { reconnectCapMs: 500 }),
 });
 
 const list = document.querySelector('ol')!;

@@ -112,6 +112,21 @@ describe('the client library in a browser', () => {
     expect(await seqs()).toEqual(Array.from({ length: 30 }, (_, i) => i + 1));
   });
 
+  it('comes back when the browser says that the network did, whatever it still had to wait', async () => {
+    await page.goto(`${page.url()}&wait=600000`);
+    await live();
+    site.refusing = true;
+    site.cut();
+    await until('the page notices', 10_000, state, (text) => text.startsWith('waiting'));
+    site.refusing = false;
+    await bobSends('missed', 3);
+    await context.setOffline(true);
+    await context.setOffline(false);
+    await live();
+    await until('the page shows all', 10_000, async () => (await received()).length >= 3);
+    expect(await received()).toEqual(numbered('missed', 3));
+  });
+
   it('keeps its place and what it has still to send over a reload', async () => {
     await bobSends('seen', 5);
     await until('shown', 10_000, async () => (await seqs()).length === 5);

@@ -72,6 +72,12 @@ export function operatorEnv(env: NodeJS.ProcessEnv = process.env): NodeJS.Proces
   return { ...env, REDIS_URL: env.REDIS_URL || note.redisUrl, ARCHIVE_URL: env.ARCHIVE_URL || note.archiveUrl };
 }
 
+/** What a command that did not find Redis may add to its advice; empty where somebody said where Redis is. */
+export function startHint(env: NodeJS.ProcessEnv = process.env): string {
+  if (env.REDIS_URL || runningNote(dataDirOf(env))) return '';
+  return ` No start runs in ${dataDirOf(env)}, either: npm start brings a Redis of its own.`;
+}
+
 /** Configuration for a command that looks and does not serve: it needs no secret. */
 export const operatorConfig = (env: NodeJS.ProcessEnv = process.env): ReturnType<typeof loadConfig> =>
   loadConfig({ JWT_SECRET: 'x'.repeat(32), ...operatorEnv(env) });

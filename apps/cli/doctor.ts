@@ -8,7 +8,7 @@ import { explain } from '../../lib/process/explain.ts';
 import { serverFacts } from '../../lib/redis/checks.ts';
 import { connect, type RedisStore } from '../../lib/redis/connect.ts';
 import { createLogger, type Logger } from '../../lib/telemetry/logger.ts';
-import { findSecret, operatorConfig, serverUrl } from './credentials.ts';
+import { findSecret, operatorConfig, serverUrl, startHint } from './credentials.ts';
 
 export interface Finding {
   what: string;
@@ -53,7 +53,7 @@ async function redisFindings(config: Config, logger: Logger): Promise<Finding[]>
   try {
     store = await connect(config.redisUrl, { logger, name: 'millrace-doctor', timeoutMs: 5000 });
   } catch (error) {
-    return [{ what: 'Redis', state: 'fail', found: explain(error) }];
+    return [{ what: 'Redis', state: 'fail', found: explain(error) + startHint() }];
   }
   try {
     const findings: Finding[] = [{ what: 'Redis', state: 'ok', found: `${store.kind} at ${store.address}` }];

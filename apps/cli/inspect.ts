@@ -3,9 +3,10 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { type Keyspace, keyspace, type LogRole } from '../../lib/keyspace/index.ts';
 import { parseChannel } from '../../lib/protocol/ids.ts';
 import { connect, type RedisStore } from '../../lib/redis/connect.ts';
+import { StartupError } from '../../lib/redis/errors.ts';
 import { msOf, ZERO } from '../../lib/redis/ids.ts';
 import { createLogger } from '../../lib/telemetry/logger.ts';
-import { operatorConfig } from './credentials.ts';
+import { operatorConfig, startHint } from './credentials.ts';
 import { userArgument } from './remote.ts';
 import { ago, type Section, show } from './table.ts';
 
@@ -41,7 +42,10 @@ export function registerInspect(program: Command): void {
 async function look(what: (looking: Looking) => Promise<Section[]>): Promise<Section[]> {
   const config = operatorConfig();
   const logger = createLogger({ name: 'inspect', level: 'error' });
-  const store = await connect(config.redisUrl, { logger, name: 'millrace-inspect', timeoutMs: 5000 });
+  const store = await connect(config.redisUrl, { logger, name: 'millrace-inspect', timeoutMs: 5000 }).catch((error) => {
+    if (error instanceof StartupError) throw new StartupError(error.message + startHint(), { cause: error });
+    throw error;
+  });
   try {
     // The deployment knows its partition count better than our environment does.
     const stored = Number(await store.command.hget('millrace', 'partitions')) || config.partitions;

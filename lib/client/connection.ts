@@ -44,6 +44,7 @@ export class Connection {
   private heartbeatMs = 0;
   /** When to come again, after a goaway. */
   private returnAt: number | undefined;
+  private readonly online = () => this.backOnline();
   private readonly timers = new Set<ReturnType<typeof setTimeout>>();
   private readonly options: ConnectionOptions;
 
@@ -56,6 +57,8 @@ export class Connection {
   }
 
   open(): void {
+    // Browsers tell; elsewhere nobody does, and the heartbeat finds out.
+    globalThis.addEventListener?.('online', this.online);
     if (this.state === 'closed' || this.state === 'waiting') void this.attempt();
   }
 
@@ -74,6 +77,7 @@ export class Connection {
   }
 
   close(): void {
+    globalThis.removeEventListener?.('online', this.online);
     this.drop('');
     this.state = 'closed';
   }
@@ -142,16 +146,27 @@ export class Connection {
     }
   }
 
+  /** The network is back: a wait ends now, and a socket that may have died meanwhile has to show that it lives. */
+  private backOnline(): void {
+    if (this.state === 'waiting' && this.returnAt === undefined) void this.attempt();
+    else if (this.isUp) this.probe();
+  }
+
   /** Any frame of the server after a ping proves that the connection lives. */
   private beat(): void {
     this.after(this.heartbeatMs, () => {
-      const before = this.received;
-      this.send({ type: 'ping' });
+      this.probe();
       this.options.heartbeat();
-      this.after(this.options.pongTimeoutMs, () => {
-        if (this.received === before) this.lost(NO_CODE, `no answer to a ping within ${this.options.pongTimeoutMs} ms`);
-      });
       this.beat();
+    });
+  }
+
+  private probe(): void {
+    const before = this.received;
+    const { pongTimeoutMs } = this.options;
+    this.send({ type: 'ping' });
+    this.after(pongTimeoutMs, () => {
+      if (this.received === before) this.lost(NO_CODE, `no answer to a ping within ${pongTimeoutMs} ms`);
     });
   }
 
@@ -180,6 +195,7 @@ export class Connection {
   }
 
   private down(end: { code: number; reason: string; cause?: unknown }, retryInMs: number | undefined): void {
+    if (retryInMs === undefined) globalThis.removeEventListener?.('online', this.online);
     this.drop(end.reason);
     this.state = retryInMs === undefined ? 'closed' : 'waiting';
     this.options.down(end, retryInMs);
