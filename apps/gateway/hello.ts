@@ -39,6 +39,7 @@ export class Greeter {
       const refusal = asMillraceError(this.#hub.ctx, error, 'attach');
       session.refuse(refusal, answers);
       session.close(refusal.code === 'internal' ? 'internal' : 'goingAway');
+      if (!session.feed) void this.#hub.abandon(session, caller.user);
       return;
     }
     if (session.state === 'attaching' && session.open) this.#hub.startReplay(session);

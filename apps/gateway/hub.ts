@@ -6,6 +6,7 @@
 import type { StreamBatch, StreamEntry } from '../../lib/redis/blocking.ts';
 import { backOff } from '../../lib/redis/follow.ts';
 import { compareIds, maxId, ZERO } from '../../lib/redis/ids.ts';
+import { isRetryable } from '../../lib/redis/retryable.ts';
 import type { Attached } from '../../lib/redis/verbs.ts';
 import { Acks } from './acks.ts';
 import type { GatewayContext } from './context.ts';
@@ -17,6 +18,8 @@ import { Sweeper } from './sweep.ts';
 
 /** Entries that a replay reads at a time. */
 const REPLAY_COUNT = 64;
+/** An outage of some minutes: a session that stays registered counts as connected, and among the user's eight. */
+const DETACH_ATTEMPTS = 100;
 
 export class Hub {
   readonly ctx: GatewayContext;
@@ -28,6 +31,7 @@ export class Hub {
   readonly #renderer = new Renderer();
   readonly #sweeper: Sweeper;
   readonly #departing = new Set<Promise<void>>();
+  #stopping = false;
 
   constructor(ctx: GatewayContext) {
     this.ctx = ctx;
@@ -94,7 +98,12 @@ export class Hub {
       this.#feeds.delete(feed.user);
       this.#laneOf[feed.partition]?.forget(feed);
     }
-    const detached = this.#detach(session, feed.user);
+    await this.abandon(session, feed.user);
+  }
+
+  /** Detaches a session that is not one any more, or whose attach failed: it may have happened all the same. */
+  async abandon(session: Session, user: string): Promise<void> {
+    const detached = this.#detach(session, user);
     this.#departing.add(detached);
     await detached;
     this.#departing.delete(detached);
@@ -102,12 +111,16 @@ export class Hub {
 
   async #detach(session: Session, user: string): Promise<void> {
     await this.acks.flush();
-    for (let failures = 0; failures < 5; failures++) {
+    for (let failures = 0; ; failures++) {
       try {
         await this.ctx.verbs.detach(user, session.device, session.id);
         return;
       } catch (error) {
         this.ctx.metrics.retries.of('detach').inc();
+        if (this.#stopping || failures >= DETACH_ATTEMPTS || !isRetryable(error)) {
+          this.ctx.logger.error({ err: error, user, device: session.device }, 'a session that ended stays registered');
+          return;
+        }
         this.ctx.logger.warn({ err: error, user }, 'detaching failed, trying again');
         await backOff(failures + 2);
       }
@@ -237,6 +250,7 @@ export class Hub {
   }
 
   async stop(): Promise<void> {
+    this.#stopping = true;
     this.#sweeper.stop();
     await this.acks.flush();
     this.acks.stop();

@@ -5,9 +5,9 @@ import { registerProbes } from '../../lib/telemetry/probes.ts';
 import type { GatewayContext } from './context.ts';
 import type { Hub } from './hub.ts';
 import { registerRoutes, serverOptions } from './routes/index.ts';
-import { registerSocket } from './socket.ts';
+import { type Patience, registerSocket } from './socket.ts';
 
-export async function buildServer(ctx: GatewayContext, hub: Hub) {
+export async function buildServer(ctx: GatewayContext, hub: Hub, patience?: Patience) {
   const server: FastifyInstance = fastify({
     loggerInstance: ctx.logger as FastifyBaseLogger,
     ...serverOptions(),
@@ -19,6 +19,6 @@ export async function buildServer(ctx: GatewayContext, hub: Hub) {
     about: { roles: 'gateway' },
   });
   registerRoutes(server, ctx);
-  const stopClock = await registerSocket(server, hub);
+  const stopClock = await registerSocket(server, hub, patience);
   return { server, stopClock };
 }

@@ -66,14 +66,10 @@ export class Session {
   sendText(text: string): void {
     if (this.socket.readyState !== 1) return;
     this.raw.write(textFrames([text]));
-    this.listenLess();
-  }
-
-  /** Answers wait in the socket's buffer: a client that asks, and does not read them, is not listened to until it does. */
-  listenLess(): void {
-    if (this.raw.writableLength <= DEAF_ABOVE_BYTES || this.socket.isPaused) return;
-    this.socket.pause();
-    this.raw.once('drain', () => this.socket.resume());
+    if (this.raw.writableLength > DEAF_ABOVE_BYTES && !this.socket.isPaused) {
+      this.socket.pause();
+      this.raw.once('drain', () => this.socket.resume());
+    }
   }
 
   send(frame: ServerFrame): void {

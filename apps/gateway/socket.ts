@@ -17,11 +17,18 @@ const HELD_FRAMES = 256;
 /** How often the clocks of all sessions are looked at: one timer, not one per session. */
 const CLOCK_MS = 1000;
 
+/** How long a client may be silent before and after its hello; tests have less patience. */
+export interface Patience {
+  helloWithinMs: number;
+  silenceMs: number;
+}
+const PATIENCE: Patience = { helloWithinMs: HELLO_WITHIN_MS, silenceMs: SILENCE_MS };
+
 interface Upgrade {
   identity?: Identity;
 }
 
-export async function registerSocket(app: FastifyInstance, hub: Hub): Promise<() => void> {
+export async function registerSocket(app: FastifyInstance, hub: Hub, patience = PATIENCE): Promise<() => void> {
   const { ctx } = hub;
   const greeter = new Greeter(hub);
   const upgrades = new WeakMap<FastifyRequest, Upgrade>();
@@ -111,6 +118,10 @@ export async function registerSocket(app: FastifyInstance, hub: Hub): Promise<()
       if (!held) void handleFrame(hub, session, parsed.frame, parsed.metadataJson);
       else if (held.push(parsed) > HELD_FRAMES) session.close('protocol', 'too many frames before welcome');
     });
+    // ws answers it, and ends who floods with them; a sign of life like any frame.
+    socket.on('ping', () => {
+      if (session.state !== 'new') session.heardAt = performance.now();
+    });
     // The code (1007, 1009 …) is sent by ws itself; what is left is the close event.
     socket.on('error', (error) => ctx.logger.debug({ code: (error as NodeJS.ErrnoException).code }, 'socket error'));
     socket.on('close', (code) => {
@@ -127,12 +138,13 @@ export async function registerSocket(app: FastifyInstance, hub: Hub): Promise<()
   const clock = setInterval(() => {
     const now = performance.now();
     for (const session of unwelcome) {
-      if (session.state === 'new' && now - session.heardAt > HELLO_WITHIN_MS) session.close('protocol', 'no hello');
+      if (session.state === 'new' && now - session.heardAt > patience.helloWithinMs)
+        session.close('protocol', 'no hello');
     }
     const date = Date.now();
     for (const session of hub.sessions.values()) {
       if (session.state === 'new' || !session.open) continue;
-      if (now - session.heardAt > SILENCE_MS) {
+      if (now - session.heardAt > patience.silenceMs) {
         session.close('heartbeat');
         session.raw.destroySoon();
       } else if (date > session.expiresAt) {

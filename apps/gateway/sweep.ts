@@ -56,7 +56,8 @@ export class Sweeper {
     }
     for (const sessions of byGroup.values()) {
       for (let i = 0; i < sessions.length; i += SESSIONS_PER_CALL) {
-        await this.#reassert(sessions.slice(i, i + SESSIONS_PER_CALL));
+        // Whoever left meanwhile is detached in the store: asserted again it would stay registered for ever.
+        await this.#reassert(sessions.slice(i, i + SESSIONS_PER_CALL).filter((s) => s.feed?.sessions.has(s)));
         await sleep(1);
       }
     }
@@ -64,6 +65,7 @@ export class Sweeper {
 
   async #reassert(sessions: Session[]): Promise<void> {
     const { ctx } = this.#hub;
+    if (sessions.length === 0) return;
     try {
       const named = sessions.map((s) => ({
         user: s.feed?.user ?? '',
