@@ -36,6 +36,7 @@ async function withSetting<T>(run: Run, options: SettingOptions, work: (setting:
   try {
     return await work(setting);
   } finally {
+    for (const death of setting.deaths) run.say(death);
     await setting.stop();
   }
 }

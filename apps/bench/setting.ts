@@ -37,10 +37,13 @@ export class Setting {
   readonly deployment: Deployment;
   readonly gateways: MillraceProcess[] = [];
   readonly generator: Generator;
+  /** Servers that ended without being asked to, with their last words. */
+  readonly deaths: string[] = [];
   readonly #control: Redis;
   readonly #patienceS: number;
   #worker: MillraceProcess | undefined;
   #users = 0;
+  #stopping = false;
 
   private constructor(redis: RedisServer, deployment: Deployment, patienceS: number) {
     this.#patienceS = patienceS;
@@ -68,6 +71,7 @@ export class Setting {
     try {
       for (let i = 0; i < (options.gateways ?? 2); i++) setting.gateways.push(await deployment.start('gateway'));
       setting.#worker = await deployment.start('fanout', 'archiver');
+      for (const server of deployment.processes) void server.exited.then((code) => setting.#ended(server, code));
       const addresses = setting.gateways.map((gateway) => gateway.address);
       await setting.generator.obey({ order: 'gateways', addresses });
     } catch (error) {
@@ -159,7 +163,14 @@ export class Setting {
     );
   }
 
+  #ended(server: MillraceProcess, code: number | null): void {
+    if (this.#stopping || code === null) return; // null: a signal, which the scenario sent
+    const words = server.log.filter((line) => !line.includes('"level":30')).slice(-3);
+    this.deaths.push(`${server.roles.join(' and ')} ended by itself with code ${code}:\n${words.join('\n')}`);
+  }
+
   async stop(): Promise<void> {
+    this.#stopping = true;
     this.generator.stop();
     this.#control.disconnect();
     await this.deployment.stop();
