@@ -23,7 +23,7 @@ const ENTRIES_PER_READ = 100;
 /** A backlog in batches this large has several rows of a channel together, which cost a store little more than one. */
 const ENTRIES_PER_ROUND = 16_000;
 const MOST_PER_PARTITION = 1000;
-/** SQLite writes on this process's own thread: it must not stand still for long. */
+/** SQLite's rows travel to its thread and keep other writers out meanwhile; Cassandra's are many statements at once. */
 const ROWS_PER_WRITE = { sqlite: 500, cassandra: 2000 };
 /** History joins the log's tail, so nobody waits for the archive: fuller batches cost less. */
 const PAUSE_MS = 250;

@@ -7,14 +7,15 @@ import { type Archive, ArchiveError, type ArchiveRow, type PageQuery } from '../
 import { consequencesOf, writtenAt } from '../rows.ts';
 import { MIGRATIONS } from './schema.ts';
 import { prepare, type Statements, type StoredRow } from './statements.ts';
+import { Writer } from './writer.ts';
 
 /**
  * The archive in one SQLite file: the default of a single machine.
  *
  * Several processes open the same file: archivers write, gateways read. WAL lets readers go on while one process
  * writes; writers queue on `busy_timeout`. `synchronous = FULL` makes a commit durable before the archiver moves its
- * position. Calls run on the caller's thread: a batch of 500 rows takes 2 ms with its fsync, a page of 50 some 0.1 ms,
- * which is less than handing them to another thread and back would cost.
+ * position. Reads run on the caller's thread: a page of 50 takes some 0.1 ms, less than handing it to another thread and back
+ * would cost. Writes have a thread of their own, from the first one on: an fsync takes as long as the disk likes.
  */
 const BUSY_TIMEOUT_MS = 5_000;
 
@@ -24,6 +25,7 @@ export class EmbeddedArchive implements Archive {
   readonly #logger: Logger;
   #db: DatabaseSync | undefined;
   #statements: Statements | undefined;
+  #writer: Writer | undefined;
   /** Sender buckets that are surely there: most rows are of these, and need no second statement. */
   readonly #knownBuckets = new LRUCache<string, true>({ max: 50_000 });
 
@@ -78,6 +80,13 @@ export class EmbeddedArchive implements Archive {
   }
 
   async write(rows: readonly ArchiveRow[]): Promise<void> {
+    this.#open();
+    this.#writer ??= new Writer(this.#file);
+    await this.#writer.write(rows);
+  }
+
+  /** On the caller's thread: what the writer's thread runs. */
+  writeNow(rows: readonly ArchiveRow[]): void {
     if (rows.length === 0) {
       return;
     }
@@ -149,6 +158,8 @@ export class EmbeddedArchive implements Archive {
   }
 
   async close(): Promise<void> {
+    await this.#writer?.close();
+    this.#writer = undefined;
     this.#db?.close();
     this.#db = undefined;
     this.#statements = undefined;
