@@ -141,10 +141,10 @@ describe('a device that was away', () => {
     const content = '\u0000'.repeat(8_192);
     for (let i = 0; i < 450; i += 15) {
       const send = (k: number) =>
-        stage.call(`w${k % 5}`, 'POST /v1/messages', { to: 'dan', client_id: `dan-${k}`, content }, k);
+        stage.call(`h${k % 5}`, 'POST /v1/messages', { to: 'dan', client_id: `dan-${k}`, content }, k);
       await Promise.all(range(i, i + 14).map(send));
     }
-    for (let i = 0; i < 5; i++) await fannedOut('dan', `dm:dan:w${i}`, 90);
+    for (let i = 0; i < 5; i++) await fannedOut('dan', `dm:dan:h${i}`, 90);
     const session = await RawSession.open(stage.gateway(0));
     session.hello(stage.deployment.token('dan'));
     session.socket.pause();
@@ -160,7 +160,7 @@ describe('a device that was away', () => {
     await session.next('live', {}, 30_000);
     expect(await metric(0, 'millrace_inbox_reads_total{cause="replay"}')).toBeGreaterThan(reads + 5);
     for (let i = 0; i < 5; i++) {
-      const seqs = session.of('message').filter((m) => m.channel === `dm:dan:w${i}`);
+      const seqs = session.of('message').filter((m) => m.channel === `dm:dan:h${i}`);
       expect(seqs.map((m) => m.seq)).toEqual(range(1, 90));
     }
     expect(session.of('gap')).toEqual([]);

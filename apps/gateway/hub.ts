@@ -237,6 +237,8 @@ export class Hub {
       this.ctx.metrics.pausedSessions.dec();
       if (session.state === 'paused') this.startReplay(session);
     };
+    // A batch that was more than the bound and that the kernel took whole leaves nothing to drain, and no event comes.
+    if (!session.raw.writableNeedDrain) return void setImmediate(resume);
     session.raw.once('drain', resume);
     session.raw.once('close', resume);
   }
