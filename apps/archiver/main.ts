@@ -106,7 +106,7 @@ export async function startArchiver(ctx: AppContext): Promise<RunningApp> {
     logger,
     count: ENTRIES_PER_READ,
     roundCount: Math.min(MOST_PER_PARTITION, Math.ceil(ENTRIES_PER_ROUND / config.partitions)),
-    pauseMs: PAUSE_MS,
+    pauseMs: () => PAUSE_MS,
     handle,
     onRound: () => leases.completedRound(),
     onRetry: () => metrics.retries.of('archive').inc(),

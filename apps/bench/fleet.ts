@@ -3,7 +3,7 @@ import type { ClientSpec, Range } from './orders.ts';
 import { Wire } from './wire.ts';
 
 /** As in the client library: at most one ack per session in this time. */
-const ACK_MS = 100;
+const ACK_MS = 1000;
 const PING_EVERY_MS = 25_000;
 const RETURN_WITHIN_MS = 500;
 const MOST_FAILURES = 20;

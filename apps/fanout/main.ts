@@ -6,6 +6,7 @@ import { LOG_ROLES, LOG_TAIL_MS } from '../../lib/partitions/roles.ts';
 import { startAlone } from '../../lib/process/run.ts';
 import { backOff, LogFollower } from '../../lib/redis/follow.ts';
 import { msOf, ZERO } from '../../lib/redis/ids.ts';
+import { busyPauseMs } from '../../lib/redis/pause.ts';
 import { Verbs } from '../../lib/redis/verbs.ts';
 import { FanoutWorker } from './worker.ts';
 
@@ -25,7 +26,7 @@ export async function startFanout(ctx: AppContext): Promise<RunningApp> {
     logKey: keys.log,
     logger,
     count: 200,
-    pauseMs: 2,
+    pauseMs: busyPauseMs,
     handle: (batches) => worker.handle(batches),
     onRound: () => leases.completedRound(),
     onRetry: () => metrics.retries.of('read_log').inc(),

@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { BlockingConnection, StreamBatch } from '../../lib/redis/blocking.ts';
 import { backOff } from '../../lib/redis/follow.ts';
 import { ZERO } from '../../lib/redis/ids.ts';
+import { busyPauseMs } from '../../lib/redis/pause.ts';
 import { BELL_ENTRIES } from '../../lib/redis/verbs.ts';
 import type { GatewayContext } from './context.ts';
 import type { Feed } from './feed.ts';
@@ -21,8 +22,6 @@ const FEEDS_PER_READ = 128;
 const ENTRIES_PER_READ = 2048;
 const LONGEST_STRETCH = 128;
 const BLOCK_MS = 500;
-/** Design §5: a pause when busy costs less than a wake per entry. */
-const PAUSE_MS = 2;
 const BUSY_FOR_MS = 20;
 
 export interface LaneEvents {
@@ -88,7 +87,7 @@ export class Lane {
         const now = performance.now();
         const pause = (rings > 1 || entries > 1 || now < busyUntil) && rings > 0;
         if (rings > 0) busyUntil = now + BUSY_FOR_MS;
-        if (pause) await sleep(PAUSE_MS);
+        if (pause) await sleep(busyPauseMs(entries));
       } catch (error) {
         if (this.#stopping) return;
         this.#ctx.metrics.retries.of('lane').inc();

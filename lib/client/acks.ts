@@ -9,8 +9,11 @@
 import { compareOffsets } from './offsets.ts';
 import type { ClientStorage } from './storage.ts';
 
-/** An ack costs the server a script call: at most one per 100 ms, or per 50 messages when they come faster. */
-export const ACK_DELAY_MS = 100;
+/**
+ * An ack is a frame of its own, which costs a gateway as much as a message does. A second is soon enough for "delivered",
+ * and far below the ten after which a device counts as away. When messages come faster, one covers 50 of them.
+ */
+export const ACK_DELAY_MS = 1000;
 export const ACK_EVERY = 50;
 
 export class Hold {

@@ -27,8 +27,8 @@ export interface FollowOptions {
    * backlog comes in large batches, and no single command holds Redis for long.
    */
   roundCount?: number;
-  /** Pause after a busy round. Design §5: 2 ms for fan-out; the archiver waits longer for fuller batches. */
-  pauseMs: number;
+  /** Pause after a busy round that brought so many entries. */
+  pauseMs(entries: number): number;
   /** Must settle; a rejection repeats the same batches after a back-off. */
   handle(batches: LogBatch[]): Promise<void>;
   /** After each round, also an empty or a failed one: never called while a read or a batch does not settle. */
@@ -145,7 +145,7 @@ class Lane {
         const now = performance.now();
         const busy = total > 1 || now < busyUntil;
         if (total > 0) busyUntil = now + 20;
-        if (total > 0 && busy && !full && this.#o.pauseMs > 0) await sleep(this.#o.pauseMs);
+        if (total > 0 && busy && !full) await sleep(this.#o.pauseMs(total));
       } catch (error) {
         if (this.#stopping) return;
         this.#o.onRetry();
