@@ -34,7 +34,7 @@ const WRITE_AT_MOST_MS = 60_000;
 export async function startArchiver(ctx: AppContext): Promise<RunningApp> {
   const { store, metrics, config, archive } = ctx;
   const logger = ctx.logger.child({ role: ROLE });
-  const keys = keyspace(config.partitions);
+  const keys = keyspace(config.partitions, { oneNode: store.kind !== 'cluster' });
   const verbs = new Verbs(store.command, keys, (name, seconds) => metrics.redisSeconds.of(name).observe(seconds));
   const held = new Set<number>();
 

@@ -49,7 +49,7 @@ async function look(what: (looking: Looking) => Promise<Section[]>): Promise<Sec
   try {
     // The deployment knows its partition count better than our environment does.
     const stored = Number(await store.command.hget('millrace', 'partitions')) || config.partitions;
-    return await what({ store, keys: keyspace(stored), cli: redisCli(store) });
+    return await what({ store, keys: keyspace(stored, { oneNode: store.kind !== 'cluster' }), cli: redisCli(store) });
   } finally {
     await store.close();
   }

@@ -17,7 +17,7 @@ const ADVANCE_MS = 1000;
 export async function startFanout(ctx: AppContext): Promise<RunningApp> {
   const { store, metrics, config } = ctx;
   const logger = ctx.logger.child({ role: ROLE });
-  const keys = keyspace(config.partitions);
+  const keys = keyspace(config.partitions, { oneNode: store.kind !== 'cluster' });
   const verbs = new Verbs(store.command, keys, (name, seconds) => metrics.redisSeconds.of(name).observe(seconds));
   const worker = new FanoutWorker({ store, keys, verbs, metrics, logger });
   const follower = new LogFollower({

@@ -196,7 +196,11 @@ export class Hub {
 
   async #afterGapCheck(feed: Feed, entries: StreamEntry[]): Promise<void> {
     const { command } = this.ctx.store;
-    const trimmed = await command.hget(this.ctx.keys.devices(feed.user), 'trimmed');
+    const trimmed = await command.hget(this.ctx.keys.devices(feed.user), 'trimmed').catch((error: Error) => {
+      // Of the wrong type: fan-out sets this user aside, and the repair is a gap. Nobody else waits for it.
+      if (error.message.startsWith('WRONGTYPE')) return null;
+      throw error;
+    });
     if (feed.gapPending || (trimmed && compareIds(trimmed, feed.position) > 0)) {
       const oldest = entries[0]?.id ?? null;
       for (const session of feed.live) {

@@ -153,17 +153,17 @@ export class Lane {
       this.#ctx.metrics.inboxReads.of(feed.cause).inc();
       const batch = byKey.get(feed.inboxKey);
       const full = batch !== undefined && batch.entries.length >= count;
-      this.#dirty.delete(feed);
-      if (full) this.#dirty.add(feed); // to the end of the line
-      if (!batch) {
-        // Repaired, and nothing new: what was set aside meanwhile is told of all the same.
-        if (feed.gapPending) await this.#events.onEntries(feed, { key: feed.inboxKey, entries: [] }, false);
+      if (batch) this.#ctx.metrics.inboxFinds.of(feed.cause).inc();
+      // Repaired, and nothing new: what was set aside meanwhile is told of all the same.
+      else if (!feed.gapPending) {
+        this.#dirty.delete(feed);
         continue;
       }
-      this.#ctx.metrics.inboxFinds.of(feed.cause).inc();
-      entries += batch.entries.length;
-      const handed = this.#events.onEntries(feed, batch, full);
-      if (handed) await handed;
+      entries += batch?.entries.length ?? 0;
+      const handed = this.#events.onEntries(feed, batch ?? { key: feed.inboxKey, entries: [] }, full);
+      if (handed) await handed; // when it fails the feed stays dirty
+      this.#dirty.delete(feed);
+      if (full) this.#dirty.add(feed); // to the end of the line
     }
     this.#events.onBatch();
     return entries;

@@ -18,7 +18,7 @@ export interface RunningGateway extends RunningApp {
 
 export async function startGateway(app: AppContext): Promise<RunningGateway> {
   const { config, store, metrics } = app;
-  const keys = keyspace(config.partitions);
+  const keys = keyspace(config.partitions, { oneNode: store.kind !== 'cluster' });
   const verbs = new Verbs(store.command, keys, (name, seconds) => metrics.redisSeconds.of(name).observe(seconds));
   const ctx: GatewayContext = {
     ...app,

@@ -16,7 +16,12 @@ export const DEPLOYMENT_KEY = 'millrace';
 /** Dedupe windows last this long; the current one and the two before it are looked up. */
 export const DEDUPE_WINDOW_MS = 30 * 60_000;
 
-export function keyspace(partitions: number) {
+/**
+ * `oneNode`: all partitions are on one server (no cluster), so a gateway needs one bell and not one per partition: at 16
+ * partitions each wake would cost 16 look-ups and as many blocked keys. All processes of a deployment agree, because they
+ * have the same REDIS_URL.
+ */
+export function keyspace(partitions: number, { oneNode = false } = {}) {
   const tags = Array.from({ length: partitions }, (_, p) => `{${tagOf(p, partitions)}}`);
   const at = (p: number): string => tags[p] ?? outOfRange(p);
   const of = (id: string): string => at(partitionOf(id, partitions));
@@ -32,7 +37,7 @@ export function keyspace(partitions: number) {
     cursor: (p: number) => `cursor:${at(p)}`,
     dead: (p: number) => `dead:${at(p)}`,
     lease: (p: number, role: string) => `lease:${at(p)}:${role}`,
-    bell: (p: number, gateway: string) => `bell:${at(p)}:${gateway}`,
+    bell: (p: number, gateway: string) => `bell:${at(oneNode ? 0 : p)}:${gateway}`,
     /** Registry of a role's live workers, in partition 0. */
     workers: (role: string) => `workers:${at(0)}:${role}`,
 

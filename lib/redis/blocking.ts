@@ -9,6 +9,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import { RedisTimeoutError, RedisUnreachableError } from './errors.ts';
+import { StreamReader } from './stream-reader.ts';
 
 export interface StreamEntry {
   id: string;
@@ -61,6 +62,7 @@ export class WatchedConnection implements BlockingConnection {
   readonly #listeners: (() => void)[] = [];
   readonly #unsubscribe: () => void;
   #client: Redis | undefined;
+  #reader: { client: Redis; reader: StreamReader } | undefined;
   #opening: Promise<Redis> | undefined;
   #moved: string | undefined;
   #failures = 0;
@@ -96,10 +98,7 @@ export class WatchedConnection implements BlockingConnection {
     for (let redirections = 0; ; redirections++) {
       const client = await this.open();
       try {
-        const reading =
-          blockMs === undefined
-            ? client.xread('COUNT', count, 'STREAMS', ...args)
-            : client.xread('COUNT', count, 'BLOCK', Math.ceil(blockMs), 'STREAMS', ...args);
+        const reading = this.#readerOf(client).xread(count, blockMs, args);
         const reply = await this.#watched(client, reading, blockMs ?? 0);
         return (reply ?? []).map(([key, entries]) => ({
           key,
@@ -113,6 +112,11 @@ export class WatchedConnection implements BlockingConnection {
         if (word !== 'MOVED' || redirections >= MAX_REDIRECTIONS) throw error;
       }
     }
+  }
+
+  #readerOf(client: Redis): StreamReader {
+    if (this.#reader?.client !== client) this.#reader = { client, reader: new StreamReader(client) };
+    return this.#reader.reader;
   }
 
   /** The connection, made anew when there is none. Rejects within a few seconds when that is not possible. */

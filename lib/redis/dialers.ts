@@ -17,6 +17,8 @@ function forBlocking(settings: Settings): Settings {
     connectionName: `${settings.connectionName}-blocking`,
     lazyConnect: true,
     enableAutoPipelining: false,
+    // Read by StreamReader.
+    protocol: 2,
     retryStrategy: null,
   };
 }

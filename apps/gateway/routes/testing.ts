@@ -60,7 +60,7 @@ export async function startApi(): Promise<Api> {
   const config = loadConfig({ REDIS_URL: redis.url, PARTITIONS: '4', JWT_SECRET: secret, LIMIT_GROUP_MEMBERS: '12' });
   const store = await connect(redis.url, { logger, name: 'routes-test' });
   const archive = await openArchive(`sqlite:${join(folder, 'archive.db')}`, { logger });
-  const keys = keyspace(config.partitions);
+  const keys = keyspace(config.partitions, { oneNode: true });
   const verbs = new Verbs(store.command, keys);
   const ctx: GatewayContext = {
     config,
