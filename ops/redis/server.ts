@@ -80,6 +80,10 @@ async function launch(binary: string, dir: string, port: number, options: RedisS
     appendfsync: 'everysec',
     'maxmemory-policy': 'noeviction',
     'stream-node-max-bytes': '1024',
+    // At 3 KB a message the file doubles from Redis' default of 64 MB every few seconds, and each rewrite forks, copies
+    // pages and compresses on a core that the others need.
+    'auto-aof-rewrite-min-size': '1gb',
+    rdbcompression: 'no',
   };
   const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
   args.push(...(options.extraArgs ?? []));
