@@ -91,13 +91,21 @@ end
 -- then has written nothing.
 local function deliver(key, dead, prefix, user, via, at, n)
   local devices, conversations = KEYS[key + 1], KEYS[key + 2]
-  local seen = pcall('HGET', devices, 'seen')
   local known = pcall('HGET', conversations, ARGV[at + 3])
-  local live = not rung[user] and pcall('HVALS', KEYS[key + 3])
+  -- One's own message is for one's other devices, if there are any.
+  local seen, live, alone
+  if ARGV[at + 9] == user and ARGV[at + 1] == 'message' then
+    local all = pcall('HGETALL', devices)
+    if all.err then seen = all else alone = not has_other_device(all, via) end
+  end
+  if not alone and not seen then
+    seen = pcall('HGET', devices, 'seen')
+    live = not rung[user] and pcall('HVALS', KEYS[key + 3])
+  end
   local failed = type(seen) == 'table' and seen.err or type(known) == 'table' and known.err or live and live.err
 
   if not failed then
-    if ARGV[at + 9] == user and ARGV[at + 1] == 'message' and not has_other_device(call('HGETALL', devices), via) then
+    if alone then
       failed = mark(conversations, user, known, at)
       if not failed then return end
     elseif (not seen or now - tonumber(seen) > dormant_ms) and live and #live == 0 then
@@ -136,22 +144,34 @@ for b = 1, tonumber(ARGV[5]) do
   local before = pcall('HGET', cursor_key, source) or '0-0'
   if type(before) == 'table' then before, stopped = after, before.err end
   local cursor = before
-  local cursor_ms, cursor_n = split(cursor)
-  if not stopped and compare(cursor, after) < 0 then
-    if floor then call('HSET', cursor_key, 'floor', format('%d-0', now)) else behind = true end
+  -- Usually the caller is right, and nothing has to be compared.
+  local equal = cursor == after
+  local cursor_ms, cursor_n
+  if not equal then
+    cursor_ms, cursor_n = split(cursor)
+    if not stopped and compare(cursor, after) < 0 then
+      if floor then call('HSET', cursor_key, 'floor', format('%d-0', now)) else behind = true end
+    end
   end
   for _ = 1, entries do
     local log_id, via, n = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
     local at, recipients = i + 3, tonumber(ARGV[i + 3 + n])
     i = at + n + 1
     if not behind and not stopped then
-      local ms, ordinal = split(log_id)
-      if ms > cursor_ms or (ms == cursor_ms and ordinal > cursor_n) then
+      local beyond = equal
+      if not equal then
+        local ms, ordinal = split(log_id)
+        beyond = ms > cursor_ms or (ms == cursor_ms and ordinal > cursor_n)
+      end
+      if beyond then
         for r = i, i + 2 * recipients - 2, 2 do
           stopped = deliver(tonumber(ARGV[r + 1]), dead, prefix, ARGV[r], via, at, n)
           if stopped then break end
         end
-        if not stopped then cursor, cursor_ms, cursor_n = log_id, ms, ordinal end
+        if not stopped then
+          cursor = log_id
+          if not equal then cursor_ms, cursor_n = split(log_id) end
+        end
       end
     end
     i = i + 2 * recipients
@@ -159,7 +179,7 @@ for b = 1, tonumber(ARGV[5]) do
   if behind then
     replies[b] = { 'behind', cursor }
   else
-    if not stopped then cursor = max_id(cursor, last) end
+    if not stopped then cursor = equal and last or max_id(cursor, last) end
     if cursor ~= before then
       local moved = pcall('HSET', cursor_key, source, cursor)
       if type(moved) == 'table' then cursor, stopped = before, moved.err else wrote = true end
