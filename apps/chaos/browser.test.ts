@@ -3,9 +3,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { type Message, MillraceClient } from '../../lib/client/index.ts';
 import { ensureChromium } from '../../ops/chromium.ts';
 import type { MillraceProcess } from '../../ops/deployment.ts';
+import { until } from '../../ops/until.ts';
 import { BrowserSite } from './browser-site.ts';
 import { Stage } from './stage.ts';
-import { until } from './until.ts';
 
 /** What the page puts there for us. */
 declare const millrace: { client: MillraceClient; send: (content: string) => Promise<number>; received: string[] };

@@ -12,8 +12,8 @@ import { type Cassandra, startCassandra } from '../../ops/cassandra/cassandra.ts
 import { Deployment, type MillraceProcess } from '../../ops/deployment.ts';
 import { temporaryFolder } from '../../ops/reaper.ts';
 import { type RedisServer, startRedis } from '../../ops/redis/server.ts';
+import { until } from '../../ops/until.ts';
 import { Traffic } from './traffic.ts';
-import { until } from './until.ts';
 
 const OUTAGE_S = Number(process.env.MILLRACE_OUTAGE_S ?? 10);
 const RATE = Number(process.env.MILLRACE_OUTAGE_RATE ?? 200);

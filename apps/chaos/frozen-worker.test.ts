@@ -6,8 +6,8 @@ import { expect, it, type TestContext } from 'vitest';
 import type { MillraceClient } from '../../lib/client/index.ts';
 import type { MillraceProcess } from '../../ops/deployment.ts';
 import { TcpProxy } from '../../ops/proxy.ts';
+import { until } from '../../ops/until.ts';
 import { parseEvent } from '../fanout/event.ts';
-import { until } from './until.ts';
 import { keys, seqsOf, upTo, World } from './world.ts';
 
 const CHANNEL = 'dm:alice:bob';

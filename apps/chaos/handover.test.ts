@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { MillraceClient } from '../../lib/client/index.ts';
 import type { MillraceProcess } from '../../ops/deployment.ts';
-import { until } from './until.ts';
+import { until } from '../../ops/until.ts';
 import { keys, PARTITIONS, World } from './world.ts';
 
 /** How soon the others look again, and a loaded machine's slack. */

@@ -14,8 +14,8 @@ import { MillraceClient } from '../../lib/client/index.ts';
 import { Deployment, type MillraceProcess, type ProcessRole } from '../../ops/deployment.ts';
 import { type ProxyTarget, TcpProxy } from '../../ops/proxy.ts';
 import { startRedis } from '../../ops/redis/server.ts';
+import { until } from '../../ops/until.ts';
 import { Ledger, summary, type Verdict } from './ledger.ts';
-import { until } from './until.ts';
 
 export interface KillOptions {
   seconds: number;

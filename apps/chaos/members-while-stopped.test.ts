@@ -1,7 +1,7 @@
 /** Who receives an event is decided by the event, not by when somebody gets round to delivering it. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { MillraceProcess } from '../../ops/deployment.ts';
-import { until } from './until.ts';
+import { until } from '../../ops/until.ts';
 import { seqsOf, World } from './world.ts';
 
 const ENOUGH_MS = 15_000;

@@ -9,8 +9,8 @@ import { MillraceClient } from '../../lib/client/index.ts';
 import { partitionOf, tagOf } from '../../lib/partitions/slices.ts';
 import { Deployment, type MillraceProcess } from '../../ops/deployment.ts';
 import { type RedisCluster, type RedisClusterNode, startRedisCluster } from '../../ops/redis/cluster.ts';
+import { until } from '../../ops/until.ts';
 import { Traffic } from './traffic.ts';
-import { until } from './until.ts';
 
 let cluster: RedisCluster;
 let deployment: Deployment;

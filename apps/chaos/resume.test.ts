@@ -2,10 +2,10 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type GapEvent, MemoryStorage, type Message, MillraceClient } from '../../lib/client/index.ts';
 import { INBOX_ENTRIES } from '../../lib/redis/verbs.ts';
+import { until } from '../../ops/until.ts';
 import { pump } from './pump.ts';
 import { RawSession } from './raw-session.ts';
 import { Stage } from './stage.ts';
-import { until } from './until.ts';
 
 /** CHAOS_FULL=1: the group of 500 gets all the 5,000 messages that a member is offline through. */
 const GROUP_MESSAGES = process.env.CHAOS_FULL ? 5_000 : 800;

@@ -6,8 +6,8 @@ import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Deployment, type MillraceProcess } from '../../ops/deployment.ts';
 import { type SentinelSetup, startSentinel } from '../../ops/redis/sentinel.ts';
+import { until } from '../../ops/until.ts';
 import { Traffic } from './traffic.ts';
-import { until } from './until.ts';
 
 let sentinel: SentinelSetup;
 let deployment: Deployment;

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { GapEvent, MillraceClient } from '../../lib/client/index.ts';
 import type { MillraceProcess } from '../../ops/deployment.ts';
-import { until } from './until.ts';
+import { until } from '../../ops/until.ts';
 import { keys, seqsOf, upTo, World } from './world.ts';
 
 const ENOUGH_MS = 15_000;

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { until } from '../../ops/until.ts';
 import { RawSession } from './raw-session.ts';
 import { Stage } from './stage.ts';
-import { until } from './until.ts';
 
 let stage: Stage;
 beforeAll(async () => {

@@ -11,10 +11,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { WebSocket as Ws } from 'ws';
 import { type Message, MillraceClient } from '../../lib/client/index.ts';
 import type { MillraceProcess } from '../../ops/deployment.ts';
+import { until } from '../../ops/until.ts';
 import { pump } from './pump.ts';
 import { RawSession } from './raw-session.ts';
 import { Stage } from './stage.ts';
-import { until } from './until.ts';
 
 const FULL = Boolean(process.env.CHAOS_FULL);
 const MESSAGES = FULL ? 20_000 : 6_000;

@@ -8,7 +8,7 @@ import { type Keyspace, keyspace } from '../../lib/keyspace/index.ts';
 import { Verbs } from '../../lib/redis/verbs.ts';
 import { Deployment, type MillraceProcess } from '../../ops/deployment.ts';
 import { type RedisServer, startRedis } from '../../ops/redis/server.ts';
-import { until } from './until.ts';
+import { until } from '../../ops/until.ts';
 
 export const PARTITIONS = 16;
 export const keys: Keyspace = keyspace(PARTITIONS);

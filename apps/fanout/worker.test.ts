@@ -9,7 +9,7 @@ import type { RedisStore } from '../../lib/redis/connect.ts';
 import { type Block, Verbs } from '../../lib/redis/verbs.ts';
 import { createMetrics } from '../../lib/telemetry/metrics.ts';
 import { connect, inboxOf, keys, message, useStore } from '../../lua/harness.ts';
-import { until } from '../chaos/until.ts';
+import { until } from '../../ops/until.ts';
 import { FanoutWorker } from './worker.ts';
 
 const store = useStore();

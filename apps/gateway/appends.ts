@@ -3,12 +3,19 @@
  * message in it does). A lone send goes at once; while sends keep coming, a call leaves every two milliseconds, and the
  * next only after the last one's answer.
  */
-import type { AppendInput, AppendReply } from '../../lib/redis/verbs.ts';
-import type { GatewayContext } from './context.ts';
+import type { Keyspace } from '../../lib/keyspace/index.ts';
+import type { RedisStore } from '../../lib/redis/connect.ts';
+import type { AppendInput, AppendReply, Verbs } from '../../lib/redis/verbs.ts';
 
 const BUSY_PAUSE_MS = 2;
 /** At 15 to 33 µs each (design §10), a call holds Redis for about a millisecond. */
 const PER_CALL = 32;
+
+interface Parts {
+  verbs: Verbs;
+  store: RedisStore;
+  keys: Keyspace;
+}
 
 interface Waiting {
   message: AppendInput;
@@ -17,10 +24,10 @@ interface Waiting {
 }
 
 export class Appends {
-  readonly #ctx: Pick<GatewayContext, 'verbs' | 'store' | 'keys'>;
+  readonly #ctx: Parts;
   readonly #lanes = new Map<number, AppendLane>();
 
-  constructor(ctx: Pick<GatewayContext, 'verbs' | 'store' | 'keys'>) {
+  constructor(ctx: Parts) {
     this.#ctx = ctx;
   }
 
@@ -37,12 +44,12 @@ export class Appends {
 }
 
 class AppendLane {
-  readonly #ctx: Pick<GatewayContext, 'verbs'>;
+  readonly #ctx: Pick<Parts, 'verbs'>;
   #waiting: Waiting[] = [];
   #scheduled = false;
   #calledAt = 0;
 
-  constructor(ctx: Pick<GatewayContext, 'verbs'>) {
+  constructor(ctx: Pick<Parts, 'verbs'>) {
     this.#ctx = ctx;
   }
 
