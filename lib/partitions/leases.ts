@@ -83,7 +83,9 @@ export class PartitionLeases {
 
   /** The partitions that this worker works on now. */
   held(): number[] {
-    return [...this.#held].filter(([, lease]) => !lease.leaving).map(([partition]) => partition);
+    // By the clock too: the watch that takes ended leases away looks only a few times a second.
+    const now = performance.now();
+    return [...this.#held].filter(([, { leaving, expiresAt }]) => !leaving && now < expiresAt).map(([p]) => p);
   }
 
   /** Resolves after the first attempt to get partitions, also when Redis did not answer: attempts go on. */

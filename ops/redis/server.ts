@@ -84,6 +84,8 @@ async function launch(binary: string, dir: string, port: number, options: RedisS
     // pages and compresses on a core that the others need.
     'auto-aof-rewrite-min-size': '1gb',
     rdbcompression: 'no',
+    // A histogram per command; INFO commandstats stays.
+    'latency-tracking': 'no',
   };
   const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
   args.push(...(options.extraArgs ?? []));
