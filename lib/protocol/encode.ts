@@ -3,7 +3,6 @@
  * ids, offsets and channels come from our own store and hold nothing that JSON would escape; what a sender chose is
  * escaped by JSON.stringify.
  */
-import type { ServerFrame } from './frames.ts';
 
 /** As it stands in an inbox entry: numbers may still be their decimal digits, metadata is the stored compact JSON. */
 export interface MessageFields {
@@ -36,9 +35,4 @@ export interface AcceptedFields {
 export function encodeAccepted(a: AcceptedFields): string {
   const head = `{"type":"accepted","client_id":${JSON.stringify(a.client_id)},"channel":"${a.channel}","seq":${a.seq},"id":"${a.id}","ts":${a.ts},"duplicate":${a.duplicate}`;
   return a.ref === undefined ? `${head}}` : `${head},"ref":${JSON.stringify(a.ref)}}`;
-}
-
-/** Any other frame. */
-export function encodeFrame(frame: ServerFrame): string {
-  return JSON.stringify(frame);
 }

@@ -45,10 +45,6 @@ function fitsHalf(digits: string): boolean {
   return digits.length < LARGEST_HALF.length || digits <= LARGEST_HALF;
 }
 
-export function isSeq(value: number): boolean {
-  return value >= 1 && Number.isSafeInteger(value);
-}
-
 /** The direct channel of two users, in byte order (ids are ASCII, so JavaScript's string order is byte order). */
 export function directChannel(a: string, b: string): string {
   return a <= b ? `dm:${a}:${b}` : `dm:${b}:${a}`;

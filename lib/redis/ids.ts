@@ -18,10 +18,6 @@ export function msOf(id: string): number {
   return Number(dash < 0 ? id : id.slice(0, dash));
 }
 
-export function isStreamId(text: string): boolean {
-  return /^\d{1,15}-\d{1,15}$/.test(text);
-}
-
 function split(id: string): [number, number] {
   const dash = id.indexOf('-');
   return dash < 0 ? [Number(id), 0] : [Number(id.slice(0, dash)), Number(id.slice(dash + 1))];
