@@ -63,6 +63,8 @@ export class WatchedConnection implements BlockingConnection {
   readonly #unsubscribe: () => void;
   #client: Redis | undefined;
   #reader: { client: Redis; reader: StreamReader } | undefined;
+  /** Left because another server has the keys now: a read that this ended goes on there. */
+  #left: Redis | undefined;
   #opening: Promise<Redis> | undefined;
   #moved: string | undefined;
   #failures = 0;
@@ -72,7 +74,9 @@ export class WatchedConnection implements BlockingConnection {
   constructor(dialer: Dialer) {
     this.#dialer = dialer;
     this.#unsubscribe = dialer.onTopologyChange(() => {
-      if (this.#client && !dialer.isCurrent(this.#client)) this.#drop(this.#client);
+      if (!this.#client || dialer.isCurrent(this.#client)) return;
+      this.#left = this.#client;
+      this.#drop(this.#client);
     });
   }
 
@@ -109,7 +113,8 @@ export class WatchedConnection implements BlockingConnection {
         // UNBLOCKED: the server became a replica while we waited. It would answer the next read, but lag behind.
         if (word === 'MOVED' || word === 'UNBLOCKED') this.#drop(client);
         if (word === 'MOVED') this.#moved = address;
-        if (word !== 'MOVED' || redirections >= MAX_REDIRECTIONS) throw error;
+        const elsewhere = word === 'MOVED' || (client === this.#left && !this.#closed);
+        if (!elsewhere || redirections >= MAX_REDIRECTIONS) throw error;
       }
     }
   }
