@@ -17,6 +17,16 @@ export interface DeploymentOptions {
   nodeArgs?: readonly string[];
 }
 
+/**
+ * Tests and benchmarks are faster than people: in what they start, nobody goes too fast, unless a test asks for the
+ * defaults (an empty variable is one that is not set) or for limits of its own.
+ */
+export const UNHURRIED = {
+  LIMIT_SENDS_PER_S: '1000000',
+  LIMIT_BURST: '1000000',
+  LIMIT_FRAMES_PER_S: '1000000',
+};
+
 const SECRET = 'a secret for tests only, thirty-two bytes and more';
 const START_TIMEOUT_MS = 20_000;
 
@@ -33,7 +43,15 @@ export class Deployment {
     const { redisUrl, archiveUrl, env, nodeArgs } = this.#options;
     const process = await MillraceProcess.start(
       roles,
-      { REDIS_URL: redisUrl, ARCHIVE_URL: archiveUrl, JWT_SECRET: SECRET, LOG_LEVEL: 'info', PORT: '0', ...env },
+      {
+        REDIS_URL: redisUrl,
+        ARCHIVE_URL: archiveUrl,
+        JWT_SECRET: SECRET,
+        LOG_LEVEL: 'info',
+        PORT: '0',
+        ...UNHURRIED,
+        ...env,
+      },
       nodeArgs,
     );
     this.processes.add(process);

@@ -8,6 +8,7 @@ import type { Verbs } from '../../lib/redis/verbs.ts';
 import type { Logger } from '../../lib/telemetry/logger.ts';
 import type { Metrics } from '../../lib/telemetry/metrics.ts';
 import type { Appends } from './appends.ts';
+import type { SpeedLimits } from './limits.ts';
 
 export interface GatewayContext {
   readonly config: Config;
@@ -15,6 +16,7 @@ export interface GatewayContext {
   readonly keys: Keyspace;
   readonly verbs: Verbs;
   readonly appends: Appends;
+  readonly limits: SpeedLimits;
   readonly archive: Archive;
   readonly verifier: TokenVerifier;
   readonly logger: Logger;

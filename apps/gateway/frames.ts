@@ -14,6 +14,7 @@ export async function handleFrame(hub: Hub, session: Session, frame: ClientFrame
   const { caller } = session;
   if (!caller) return;
   try {
+    if (isSend(frame)) hub.ctx.limits.send(caller.user);
     switch (frame.type) {
       case 'send':
         return await send(hub, session, caller, frame, metadata);
@@ -38,6 +39,11 @@ export async function handleFrame(hub: Hub, session: Session, frame: ClientFrame
     const clientId = 'client_id' in frame ? { client_id: frame.client_id } : {};
     session.refuse(refusal, { ...refOf(frame), ...clientId });
   }
+}
+
+/** What the limit of sends counts: also what turns out to be a duplicate, or is refused. */
+function isSend({ type }: ClientFrame): boolean {
+  return type === 'send' || type === 'edit' || type === 'delete';
 }
 
 /** One append per session and channel at a time: a sender's order is kept, whatever happens to the first. */

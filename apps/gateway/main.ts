@@ -9,6 +9,7 @@ import { Verbs } from '../../lib/redis/verbs.ts';
 import { Appends } from './appends.ts';
 import type { GatewayContext } from './context.ts';
 import { Hub } from './hub.ts';
+import { SpeedLimits } from './limits.ts';
 import { buildServer } from './server.ts';
 
 export interface RunningGateway extends RunningApp {
@@ -26,6 +27,7 @@ export async function startGateway(app: AppContext): Promise<RunningGateway> {
     keys,
     verbs,
     appends: new Appends({ store, keys, verbs }),
+    limits: new SpeedLimits(config),
     verifier: createVerifier({
       ...(config.jwtSecret === undefined ? {} : { secret: config.jwtSecret }),
       ...(config.jwtIssuer === undefined ? {} : { issuer: config.jwtIssuer }),

@@ -21,6 +21,10 @@ export const PAUSE_ABOVE_BYTES = 128 * 1024;
 /** Over this many, it is not even listened to: its own answers fill the buffer. */
 const DEAF_ABOVE_BYTES = 1024 * 1024;
 
+/** So many `rate_limited` within this time end a session. */
+const TOO_FAST_TIMES = 100;
+const TOO_FAST_WITHIN_MS = 10_000;
+
 export type SessionState = 'new' | 'attaching' | 'replaying' | 'live' | 'paused' | 'closed';
 
 export class Session {
@@ -45,6 +49,10 @@ export class Session {
   /** `trimmed` as it was then: what is removed later is another gap. */
   gapToldTo = ZERO;
   badFrames: number[] | undefined;
+  /** When its bucket of frames is full again. */
+  framesFullAt = 0;
+  /** When the latest `rate_limited` were told, at most as many as end the session. */
+  tooFast: number[] | undefined;
   /** Per channel the append in flight: one at a time keeps a sender's order (design, rule 8). */
   sending: Map<string, Promise<void>> | undefined;
 
@@ -76,8 +84,17 @@ export class Session {
     this.sendText(JSON.stringify(frame));
   }
 
+  /** Who does not slow down, however often told, is closed. */
   refuse(error: MillraceError, answers: { ref?: string; client_id?: string }): void {
     this.sendText(JSON.stringify(errorFrame(error, answers)));
+    if (error.code === 'rate_limited' && this.#countTooFast(performance.now())) this.close('rateLimited');
+  }
+
+  #countTooFast(now: number): boolean {
+    this.tooFast ??= [];
+    this.tooFast.push(now);
+    if (this.tooFast.length < TOO_FAST_TIMES) return false;
+    return now - (this.tooFast.shift() ?? 0) <= TOO_FAST_WITHIN_MS;
   }
 
   /** Writes what the session has not had yet; returns how many frames. Stops when the socket's buffer is full. */

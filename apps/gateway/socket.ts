@@ -10,6 +10,7 @@ import { type ParsedFrame, parseClientFrame } from '../../lib/protocol/parse.ts'
 import { handleFrame } from './frames.ts';
 import { Greeter } from './hello.ts';
 import type { Hub } from './hub.ts';
+import { tooFast } from './limits.ts';
 import { Session } from './session.ts';
 
 /** Frames that a client may send between its hello and the welcome. */
@@ -109,6 +110,7 @@ export async function registerSocket(app: FastifyInstance, hub: Hub, patience = 
       const parsed = parseClientFrame(data.toString(), ctx.config.limits);
       ctx.metrics.framesIn.of(parsed.frame?.type ?? 'invalid').inc();
       if (session.state === 'new') return first(parsed);
+      if (!mayGoOn(session, parsed)) return;
       if (parsed.error) {
         ctx.metrics.errors.of(parsed.error.code).inc();
         session.refuse(new MillraceError(parsed.error.code, parsed.error.message), parsed.error);
@@ -133,6 +135,24 @@ export async function registerSocket(app: FastifyInstance, hub: Hub, patience = 
         .inc();
       void hub.depart(session);
     });
+  }
+
+  /** Parsed first all the same: the answer has to say what it answers, and who goes on like this is soon closed. */
+  function mayGoOn(session: Session, { frame, error }: ReturnType<typeof parseClientFrame>): boolean {
+    const { frames } = ctx.limits;
+    const fullAt = frames.taken(session.framesFullAt, session.heardAt);
+    const wait = frames.waitMs(fullAt, session.heardAt);
+    if (wait <= 0) {
+      session.framesFullAt = fullAt;
+      return true;
+    }
+    const { ref, client_id } = (frame ?? error) as { ref?: string; client_id?: string };
+    ctx.metrics.errors.of('rate_limited').inc();
+    session.refuse(tooFast('too many frames', Math.ceil(wait)), {
+      ...(ref === undefined ? {} : { ref }),
+      ...(client_id === undefined ? {} : { client_id }),
+    });
+    return false;
   }
 
   const clock = setInterval(() => {

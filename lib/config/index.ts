@@ -1,6 +1,6 @@
 /** Configuration comes from the environment, once, at start. Nothing else in Millrace reads `process.env`. */
 import { join } from 'node:path';
-import { DEFAULT_LIMITS, type Limits } from '../protocol/limits.ts';
+import type { Limits } from '../protocol/limits.ts';
 import { type Variable, variables } from './variables.ts';
 
 export type { Limits } from '../protocol/limits.ts';
@@ -19,8 +19,14 @@ export interface Config {
   logLevel: string;
   production: boolean;
   dataDir: string;
-  /** Those of the protocol, told to clients. Some belong to features still to come and keep their defaults. */
+  /** Those of the protocol, told to clients. */
   limits: Limits;
+  /** How fast clients may go besides: what they are not told beforehand. */
+  pace: Pace;
+}
+
+export interface Pace {
+  framesPerS: number;
 }
 
 /** The message is for the person who starts the process: it names the variable and says what to change. */
@@ -66,13 +72,17 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     production: text(variables.environment) === 'production',
     dataDir,
     limits: {
-      ...DEFAULT_LIMITS,
+      sends_per_s: whole(variables.sendsPerS),
+      burst: whole(variables.burst),
       content_bytes: whole(variables.contentBytes),
       metadata_bytes: whole(variables.metadataBytes),
       frame_bytes: whole(variables.frameBytes),
       sessions: whole(variables.sessions),
+      watched: whole(variables.watched),
       group_members: whole(variables.groupMembers),
+      receipts_up_to: whole(variables.receiptsUpTo),
     },
+    pace: { framesPerS: whole(variables.framesPerS) },
   };
   const secret = text(variables.jwtSecret);
   if (secret !== undefined) config.jwtSecret = secret;

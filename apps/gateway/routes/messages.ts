@@ -5,9 +5,11 @@ import { PostMessage } from '../../../lib/protocol/http.ts';
 import { accept } from '../accept.ts';
 import type { GatewayContext } from '../context.ts';
 import { callerOf } from './authentication.ts';
+import { limitSends } from './send-limit.ts';
 
 export function messages(ctx: GatewayContext): FastifyPluginAsync {
   return async (app) => {
+    limitSends(app, ctx);
     app.post('/messages', async (request, reply) => {
       const body = checkBody(PostMessage, request.body, ctx.config.limits);
       const accepted = await accept(ctx, callerOf(request), {

@@ -14,9 +14,11 @@ import { connect } from '../../../lib/redis/connect.ts';
 import { compareIds } from '../../../lib/redis/ids.ts';
 import { Verbs } from '../../../lib/redis/verbs.ts';
 import { createLogger, createMetrics } from '../../../lib/telemetry/index.ts';
+import { UNHURRIED } from '../../../ops/deployment.ts';
 import { startRedis } from '../../../ops/redis/server.ts';
 import { Appends } from '../appends.ts';
 import type { GatewayContext } from '../context.ts';
+import { SpeedLimits } from '../limits.ts';
 import { registerRoutes, serverOptions } from './index.ts';
 
 const secret = 'a secret that is at least thirty-two bytes long';
@@ -52,12 +54,20 @@ export interface Api {
 
 export type Caller = (line: string, body?: unknown, headers?: Record<string, string>) => Promise<Answer>;
 
-export async function startApi(): Promise<Api> {
+/** `env`: on top of a configuration under which tests may go as fast as they can. */
+export async function startApi(env: Record<string, string> = {}): Promise<Api> {
   const logged: string[] = [];
   const logger = createLogger({ name: 'test', level: 'info', destination: { write: (line) => logged.push(line) } });
   const folder = mkdtempSync(join(tmpdir(), 'millrace-routes-'));
   const redis = await startRedis({ appendOnly: false });
-  const config = loadConfig({ REDIS_URL: redis.url, PARTITIONS: '4', JWT_SECRET: secret, LIMIT_GROUP_MEMBERS: '12' });
+  const config = loadConfig({
+    REDIS_URL: redis.url,
+    PARTITIONS: '4',
+    JWT_SECRET: secret,
+    LIMIT_GROUP_MEMBERS: '12',
+    ...UNHURRIED,
+    ...env,
+  });
   const store = await connect(redis.url, { logger, name: 'routes-test' });
   const archive = await openArchive(`sqlite:${join(folder, 'archive.db')}`, { logger });
   const keys = keyspace(config.partitions, { oneNode: true });
@@ -68,6 +78,7 @@ export async function startApi(): Promise<Api> {
     keys,
     verbs,
     appends: new Appends({ store, keys, verbs }),
+    limits: new SpeedLimits(config),
     archive,
     verifier: createVerifier({ secret }),
     logger,
