@@ -19,14 +19,19 @@ if math.floor(now / window_ms) ~= tonumber(window) then return { 'window', now }
 local function accept(k, a)
   local channel_key, user, id, kind = KEYS[k], ARGV[a], ARGV[a + 2], ARGV[a + 4]
   local field = user .. ' ' .. ARGV[a + 1]
-  local known = redis.call('HGET', KEYS[k + 3], field) or redis.call('HGET', KEYS[k + 4], field)
-    or redis.call('HGET', KEYS[k + 5], field)
+  local head = redis.call('HMGET', channel_key, 'seq', 'last', 'members_version', 'dedupe')
+  -- The channel knows which windows hold something; the present one is read in any case, because it is written.
+  local used, known = head[4] or '', redis.call('HGET', KEYS[k + 3], field)
+  for back = 1, 2 do
+    if not known and used ~= window and string.find(used, string.format('%d', window - back), 1, true) then
+      known = redis.call('HGET', KEYS[k + 3 + back], field)
+    end
+  end
   if known then
     local seq, first_id, ts = string.match(known, '^(%d+) (%S+) (%d+)$')
     return { 'ok', tonumber(seq), first_id, tonumber(ts), 1 }
   end
 
-  local head = redis.call('HMGET', channel_key, 'seq', 'last', 'members_version', 'dedupe')
   if kind == 'group' then
     local member = head[1] and member_of(KEYS[k + 1], user)
     if not member or not member.present then return { 'not_found' } end
@@ -39,16 +44,24 @@ local function accept(k, a)
   local seq, log_id, stamp = append_event(KEYS[k + 2], { seq = head[1], last = head[2] }, 'message', ARGV[a + 3], id, user,
     ARGV[a + 1], now, tonumber(head[3] or 0), extra)
   local latest = seq .. ' ' .. user .. ' ' .. stamp .. ' ' .. ARGV[a + 9]
+  local first_of_window = string.sub(used, 1, #window) ~= window
+  if first_of_window then
+    local kept = window
+    for other in string.gmatch(used, '%d+') do
+      if other ~= window and tonumber(other) >= window - 2 then kept = kept .. ' ' .. other end
+    end
+    used = kept
+  end
   if not head[1] then
-    redis.call('HSET', channel_key, 'seq', seq, 'last', log_id, 'message', latest, 'dedupe', window, 'kind', kind,
+    redis.call('HSET', channel_key, 'seq', seq, 'last', log_id, 'message', latest, 'dedupe', used, 'kind', kind,
       'created', stamp)
-  elseif head[4] ~= window then
-    redis.call('HSET', channel_key, 'seq', seq, 'last', log_id, 'message', latest, 'dedupe', window)
+  elseif first_of_window then
+    redis.call('HSET', channel_key, 'seq', seq, 'last', log_id, 'message', latest, 'dedupe', used)
   else
     redis.call('HSET', channel_key, 'seq', seq, 'last', log_id, 'message', latest)
   end
   redis.call('HSET', KEYS[k + 3], field, seq .. ' ' .. id .. ' ' .. stamp)
-  if head[4] ~= window then redis.call('PEXPIRE', KEYS[k + 3], 3 * window_ms) end -- the window's first message
+  if first_of_window then redis.call('PEXPIRE', KEYS[k + 3], 3 * window_ms) end
   return { 'ok', tonumber(seq), id, tonumber(stamp), 0 }
 end
 

@@ -77,6 +77,7 @@ test('the same client id again gets the first answer again, in this window and t
   const window = await windowNow();
   for (const back of [1, 2]) {
     await store.redis.rename(keys.dedupe(DM, window - back + 1), keys.dedupe(DM, window - back));
+    await store.redis.hset(keys.channel(DM), 'dedupe', String(window - back));
     expect(await store.verbs.append(message('alice', DM, 'a1'))).toEqual({ ...first, duplicate: true });
   }
   expect(await log(DM)).toHaveLength(1);
@@ -96,6 +97,18 @@ test('a dedupe window lives for an hour after its end, however often it is writt
   await store.redis.pexpire(key, 1_000_000);
   await store.verbs.append(message('alice', DM, 'a2'));
   expect(await store.redis.pttl(key)).toBeLessThanOrEqual(1_000_000);
+});
+
+test('the channel names the windows that hold something, and forgets those that are over', async () => {
+  const window = await windowNow();
+  const windows = () => store.redis.hget(keys.channel(DM), 'dedupe');
+  await store.verbs.append(message('alice', DM, 'a1'));
+  expect(await windows()).toBe(String(window));
+  await store.redis.hset(keys.channel(DM), 'dedupe', `${window - 1} ${window - 2} ${window - 3}`);
+  await store.verbs.append(message('alice', DM, 'a2'));
+  expect(await windows()).toBe(`${window} ${window - 1} ${window - 2}`);
+  await store.verbs.append(message('alice', DM, 'a3'));
+  expect(await windows()).toBe(`${window} ${window - 1} ${window - 2}`);
 });
 
 test('a window that is not the present one is refused, and nothing is done', async () => {
@@ -157,7 +170,9 @@ describe('a key of the wrong type fails the call before anything is written', ()
   ];
   test.each(cases)('%s', async (_, channel, key) => {
     if (channel === GROUP) await group('alice');
-    const broken = key(await windowNow());
+    const window = await windowNow();
+    const broken = key(window);
+    if (channel === DM) await store.redis.hset(keys.channel(DM), 'dedupe', `${window - 1} ${window - 2}`);
     await store.redis.set(broken, 'x');
     const before = await dump(store.redis);
     await expect(store.verbs.append(message('alice', channel, 'a1'))).rejects.toThrow('WRONGTYPE');

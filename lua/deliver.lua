@@ -1,16 +1,17 @@
--- Applies log entries to the inboxes and conversation lists of one target partition, and moves the target's cursor in the
+-- Applies log entries to the inboxes and conversation lists of target partitions, and moves the targets' cursors in the
 -- same step. The caller says from where it continues; a zombie, a repeated call and a target put back to an older state
 -- are told apart by the cursor alone. One block is one source partition's entries for one target partition; a call has
 -- blocks of one target in a cluster, of any targets on a standalone server.
 --
--- KEYS  any order, named by index in ARGV: per block cursor:{u} and dead:{u}; per recipient, side by side,
+-- KEYS  any order, named by index in ARGV: per target cursor:{u} and, after it, dead:{u}; per recipient, side by side,
 --       inbox, devices, conversations, sessions
 -- ARGV  1 entries an inbox may hold  2 inbox TTL ms  3 dormant after ms  4 entries a bell may hold
---       5 number of blocks; then for each block
---         source partition · index of cursor · index of dead · bell prefix `bell:{u}:` · after · last · 1 to set a floor else 0
---         number of entries; then for each entry
---           log id · sending device or '' · number n of inbox fields · n fields (type channel seq id from cid ts …, by name)
---           number of recipients; then for each: user · index of their inbox key
+--       5 number of targets  6 number of entries; then each entry, once for all its targets
+--         log id · sending device or '' · number n of inbox fields · n fields (type channel seq id from cid ts …, by name)
+--       then for each target
+--         index of cursor · bell prefix `bell:{u}:` · number of blocks · their source partitions; then for each block
+--           after · last · 1 to set a floor else 0 · number of entries; then for each entry
+--             which of the entries above · number of recipients; then for each: user · index of their inbox key
 -- Reply one {'ok', cursor} · {'behind', cursor}: nothing applied, go back to the cursor · {'aborted', cursor, error}:
 --       applied up to the cursor, repeat the rest — per block, and last {'rings', number of bells rung, users set aside,
 --       inbox entries written}
@@ -135,13 +136,18 @@ local function deliver(key, dead, prefix, user, via, at, n)
   if live and not live.err then ring(prefix, user, live) end
 end
 
-local replies, i = {}, 6
-for b = 1, tonumber(ARGV[5]) do
-  local source, cursor_key, dead, prefix = ARGV[i], KEYS[tonumber(ARGV[i + 1])], KEYS[tonumber(ARGV[i + 2])], ARGV[i + 3]
-  local after, last, floor, entries = ARGV[i + 4], ARGV[i + 5], ARGV[i + 6] == '1', tonumber(ARGV[i + 7])
-  i = i + 8
+local i = 7
+local log_ids, via, counts, fields = {}, {}, {}, {}
+for e = 1, tonumber(ARGV[6]) do
+  log_ids[e], via[e], counts[e], fields[e] = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), i + 3
+  i = i + 3 + counts[e]
+end
+
+-- Applies one block; returns its reply. `before`: what the cursor is, or the error of reading it.
+local function apply(before, dead, prefix)
+  local after, last, floor, entries = ARGV[i], ARGV[i + 1], ARGV[i + 2] == '1', tonumber(ARGV[i + 3])
+  i = i + 4
   local behind, stopped = false, nil
-  local before = pcall('HGET', cursor_key, source) or '0-0'
   if type(before) == 'table' then before, stopped = after, before.err end
   local cursor = before
   -- Usually the caller is right, and nothing has to be compared.
@@ -149,42 +155,63 @@ for b = 1, tonumber(ARGV[5]) do
   local cursor_ms, cursor_n
   if not equal then
     cursor_ms, cursor_n = split(cursor)
-    if not stopped and compare(cursor, after) < 0 then
-      if floor then call('HSET', cursor_key, 'floor', format('%d-0', now)) else behind = true end
-    end
+    behind = not stopped and not floor and compare(cursor, after) < 0
+    floor = floor and not stopped and compare(cursor, after) < 0
   end
   for _ = 1, entries do
-    local log_id, via, n = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
-    local at, recipients = i + 3, tonumber(ARGV[i + 3 + n])
-    i = at + n + 1
+    local e, recipients = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
+    i = i + 2
     if not behind and not stopped then
       local beyond = equal
       if not equal then
-        local ms, ordinal = split(log_id)
+        local ms, ordinal = split(log_ids[e])
         beyond = ms > cursor_ms or (ms == cursor_ms and ordinal > cursor_n)
       end
       if beyond then
         for r = i, i + 2 * recipients - 2, 2 do
-          stopped = deliver(tonumber(ARGV[r + 1]), dead, prefix, ARGV[r], via, at, n)
+          stopped = deliver(tonumber(ARGV[r + 1]), dead, prefix, ARGV[r], via[e], fields[e], counts[e])
           if stopped then break end
         end
         if not stopped then
-          cursor = log_id
-          if not equal then cursor_ms, cursor_n = split(log_id) end
+          cursor = log_ids[e]
+          if not equal then cursor_ms, cursor_n = split(cursor) end
         end
       end
     end
     i = i + 2 * recipients
   end
-  if behind then
-    replies[b] = { 'behind', cursor }
-  else
-    if not stopped then cursor = equal and last or max_id(cursor, last) end
-    if cursor ~= before then
-      local moved = pcall('HSET', cursor_key, source, cursor)
-      if type(moved) == 'table' then cursor, stopped = before, moved.err else wrote = true end
+  if behind then return { 'behind', cursor } end
+  if not stopped then cursor = equal and last or max_id(cursor, last) end
+  return stopped and { 'aborted', cursor, stopped } or { 'ok', cursor }, floor and cursor ~= before
+end
+
+local replies = {}
+for _ = 1, tonumber(ARGV[5]) do
+  local index, prefix, blocks = tonumber(ARGV[i]), ARGV[i + 1], tonumber(ARGV[i + 2])
+  local sources = i + 3
+  local known = pcall('HMGET', KEYS[index], unpack(ARGV, sources, sources + blocks - 1))
+  i = sources + blocks
+  -- All the blocks' cursors are read and moved together: a block of one message costs as much as one of many.
+  local moves, first, moved_to = {}, #replies, {}
+  for b = 1, blocks do
+    local source = ARGV[sources + b - 1]
+    local before = known.err and known or moved_to[source] or known[b] or '0-0'
+    local reply, floor = apply(before, KEYS[index + 1], prefix)
+    if floor then moves[#moves + 1] = 'floor'; moves[#moves + 1] = format('%d-0', now) end
+    if reply[1] ~= 'behind' and not known.err and reply[2] ~= before then
+      moves[#moves + 1] = source
+      moves[#moves + 1] = reply[2]
+      moved_to[source] = reply[2]
     end
-    replies[b] = stopped and { 'aborted', cursor, stopped } or { 'ok', cursor }
+    replies[#replies + 1] = reply
+  end
+  local moved = #moves > 0 and pcall('HSET', KEYS[index], unpack(moves))
+  if type(moved) == 'table' then
+    for b = 1, blocks do
+      if replies[first + b][1] ~= 'behind' then replies[first + b] = { 'aborted', known[b] or '0-0', moved.err } end
+    end
+  elseif moved then
+    wrote = true
   end
 end
 

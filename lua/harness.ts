@@ -2,7 +2,8 @@
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach } from 'vitest';
 import { keyspace } from '../lib/keyspace/index.ts';
-import { type Block, type Delivery, Verbs } from '../lib/redis/verbs.ts';
+import type { Block, Delivery } from '../lib/redis/delivery.ts';
+import { Verbs } from '../lib/redis/verbs.ts';
 import { type RedisServer, startRedis } from '../ops/redis/server.ts';
 
 export const PARTITIONS = 16;

@@ -4,6 +4,7 @@
  * The position moves only after the archive has the rows, so a kill in between repeats and loses nothing: writes carry
  * the log's time and are idempotent (design, rule 11).
  */
+import { setImmediate } from 'node:timers/promises';
 import { rowOf } from '../../lib/archive/from-log.ts';
 import { type Archive, ArchiveError, type ArchiveRow } from '../../lib/archive/index.ts';
 import type { AppContext, RunningApp } from '../../lib/config/context.ts';
@@ -24,7 +25,9 @@ const ENTRIES_PER_READ = 100;
 const ENTRIES_PER_ROUND = 16_000;
 const MOST_PER_PARTITION = 1000;
 /** SQLite's rows travel to its thread and keep other writers out meanwhile; Cassandra's are many statements at once. */
-const ROWS_PER_WRITE = { sqlite: 500, cassandra: 2000 };
+const ROWS_PER_WRITE = { sqlite: 100, cassandra: 2000 };
+/** Rows made in one turn of the event loop: about half a millisecond. */
+const ROWS_PER_TURN = 50;
 /** History joins the log's tail, so nobody waits for the archive: fuller batches cost less. */
 const PAUSE_MS = 250;
 /** Of one write: signs of life while it lasts, and how long it may last. Three tries of 4 s on each of a few statements. */
@@ -68,6 +71,8 @@ export async function startArchiver(ctx: AppContext): Promise<RunningApp> {
     const origin = new Map<ArchiveRow, { p: number; entry: StreamEntry }>();
     for (const { partition, entries } of batches) {
       for (const entry of entries) {
+        // Others' messages wait for this event loop, fan-out's among them.
+        if (rows.length % ROWS_PER_TURN === ROWS_PER_TURN - 1) await setImmediate();
         try {
           const row = rowOf(entry);
           rows.push(row);

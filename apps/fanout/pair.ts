@@ -5,8 +5,9 @@
  * turns out to be behind, or the queue outgrows its bound, the queue is dropped, not the entries: the pair *catches up*,
  * reading the log from the target's cursor for itself alone, beside the live reading (design, rules 1 and 2).
  */
+
+import type { Block, Delivery } from '../../lib/redis/delivery.ts';
 import { compareIds, maxId } from '../../lib/redis/ids.ts';
-import type { Block, Delivery } from '../../lib/redis/verbs.ts';
 
 /** A queue over this many bytes is dropped; the log has the entries. 256 pairs × 1 MiB is the worst case at P = 16. */
 const QUEUE_BYTES = 1024 * 1024;

@@ -8,9 +8,10 @@
 import type { Keyspace } from '../../lib/keyspace/index.ts';
 import type { StreamEntry } from '../../lib/redis/blocking.ts';
 import type { RedisStore } from '../../lib/redis/connect.ts';
+import type { Delivery } from '../../lib/redis/delivery.ts';
 import { backOff, type LogBatch } from '../../lib/redis/follow.ts';
 import { compareIds, maxId, minId, ZERO } from '../../lib/redis/ids.ts';
-import type { Delivery, Verbs } from '../../lib/redis/verbs.ts';
+import type { Verbs } from '../../lib/redis/verbs.ts';
 import type { Logger } from '../../lib/telemetry/logger.ts';
 import type { Metrics } from '../../lib/telemetry/metrics.ts';
 import { type LogEvent, parseEvent } from './event.ts';

@@ -8,6 +8,9 @@ import { partitionOf, tagOf } from '../partitions/slices.ts';
 /** Roles that work through a partition's log; each has a position in `positions:{p}`. */
 export type LogRole = 'fanout' | 'archiver';
 
+/** Ids whose partition is remembered: a few megabytes. */
+const KNOWN_IDS = 20_000;
+
 export type Keyspace = ReturnType<typeof keyspace>;
 
 /** The deployment's settings: field `partitions`. */
@@ -24,10 +27,21 @@ export const DEDUPE_WINDOW_MS = 30 * 60_000;
 export function keyspace(partitions: number, { oneNode = false } = {}) {
   const tags = Array.from({ length: partitions }, (_, p) => `{${tagOf(p, partitions)}}`);
   const at = (p: number): string => tags[p] ?? outOfRange(p);
-  const of = (id: string): string => at(partitionOf(id, partitions));
+  // One event asks for the same ids' partitions a dozen times, and a CRC over UTF-8 is not free.
+  const known = new Map<string, number>();
+  const partition = (id: string): number => {
+    let p = known.get(id);
+    if (p === undefined) {
+      p = partitionOf(id, partitions);
+      if (known.size >= KNOWN_IDS) known.clear();
+      known.set(id, p);
+    }
+    return p;
+  };
+  const of = (id: string): string => at(partition(id));
   return {
     partitions,
-    partitionOf: (id: string): number => partitionOf(id, partitions),
+    partitionOf: partition,
     /** `{17.b}`, braces included. */
     tag: at,
 

@@ -3,6 +3,7 @@
  */
 import type { Cluster, Redis } from 'ioredis';
 import { DEDUPE_WINDOW_MS, type Keyspace, type LogRole } from '../keyspace/index.ts';
+import { type Block, type BlockReply, deliverCall } from './delivery.ts';
 import { run, type ScriptObserver } from './scripts.ts';
 
 /** Bounds that the scripts keep; design §10. */
@@ -59,24 +60,6 @@ export interface Attached {
 
 /** What `reassert` found: see `lua/reassert.lua`. */
 export type Reasserted = 0 | 1 | 2 | 3 | 4 | 5;
-
-/** One entry of a deliver block. */
-export interface Delivery {
-  logId: string;
-  via: string;
-  /** Inbox fields: name, value, name, value … starting with type, channel, seq, id, from, cid, ts. */
-  fields: readonly string[];
-  recipients: readonly string[];
-}
-export interface Block {
-  source: number;
-  target: number;
-  after: string;
-  last: string;
-  floor: boolean;
-  deliveries: readonly Delivery[];
-}
-export type BlockReply = { status: 'ok' | 'behind' | 'aborted'; cursor: string; error?: string };
 
 /** Who changes a group. `service`: a service token, which manages every group. */
 export interface Actor {
@@ -217,42 +200,14 @@ export class Verbs {
   async deliver(
     blocks: readonly Block[],
   ): Promise<{ replies: BlockReply[]; rings: number; setAside: number; written: number }> {
-    const keys: string[] = [];
-    const args: (string | number)[] = [INBOX_ENTRIES, INBOX_TTL_MS, DORMANT_AFTER_MS, BELL_ENTRIES, blocks.length];
-    const indexOf = new Map<string, number>();
-    const own = (p: number): number => {
-      const key = this.#keys.cursor(p);
-      let at = indexOf.get(key);
-      if (at === undefined) {
-        at = keys.push(key);
-        keys.push(this.#keys.dead(p));
-        indexOf.set(key, at);
-      }
-      return at;
-    };
-    const userAt = (user: string): number => {
-      let at = indexOf.get(user);
-      if (at === undefined) {
-        at = keys.push(this.#keys.inbox(user));
-        keys.push(this.#keys.devices(user), this.#keys.conversations(user), this.#keys.sessions(user));
-        indexOf.set(user, at);
-      }
-      return at;
-    };
-    for (const b of blocks) {
-      const at = own(b.target);
-      args.push(b.source, at, at + 1, this.#keys.bell(b.target, ''), b.after, b.last, b.floor ? 1 : 0);
-      args.push(b.deliveries.length);
-      for (const d of b.deliveries) {
-        args.push(d.logId, d.via, d.fields.length);
-        for (const value of d.fields) args.push(value);
-        args.push(d.recipients.length);
-        for (const user of d.recipients) args.push(user, userAt(user));
-      }
-    }
-    const reply = await this.#run<[BlockReply['status'], string, string?][]>('deliver', keys, args);
+    const { keys, args, order } = deliverCall(this.#keys, blocks);
+    const bounds = [INBOX_ENTRIES, INBOX_TTL_MS, DORMANT_AFTER_MS, BELL_ENTRIES];
+    const reply = await this.#run<[BlockReply['status'], string, string?][]>('deliver', keys, [...bounds, ...args]);
     const [, rings, setAside, written] = reply.pop() as unknown as ['rings', number, number, number];
-    const replies = reply.map(([status, cursor, error]) => ({ status, cursor, ...(error ? { error } : {}) }));
+    const replies: BlockReply[] = [];
+    for (const [n, [status, cursor, error]] of reply.entries()) {
+      replies[order[n] ?? 0] = { status, cursor, ...(error ? { error } : {}) };
+    }
     return { replies, rings, setAside, written };
   }
 
