@@ -1,12 +1,14 @@
--- Registers a device's session and tells from which offset it reads. The same session again changes nothing else.
+-- Registers a device's session and tells from which offset it reads; its user is online from now on. The same session
+-- again changes nothing else.
 --
--- KEYS  1 inbox  2 devices  3 sessions  4 cursor
+-- KEYS  1 inbox  2 devices  3 sessions  4 cursor  5 presence  6 leaving  7 served by this gateway  8 gateways
 -- ARGV  1 device  2 session id  3 gateway  4 since or ''  5 most sessions at once  6 inbox TTL ms  7 dormant after ms
---       8 bell prefix `bell:{u}:`  9 entries a bell may hold
+--       8 bell prefix `bell:{u}:`  9 entries a bell may hold  10 user
 -- Reply {'ok', position, end of the inbox, first hello 0|1, gap 0|1, oldest offset or '', replaced gateway or '',
---        replaced session or ''} · {'too_many'}
+--        replaced session or '', came online 0|1} · {'too_many'}
 --- include ids
 --- include clock
+--- include presence
 local inbox, devices, sessions, cursor = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local device, session, gateway, since = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local now, ttl_ms = now_ms(), tonumber(ARGV[6])
@@ -74,10 +76,14 @@ local stamp = string.format('%d', now)
 redis.call('HSET', devices, 'device:' .. device, stored .. ' ' .. stamp, 'seen', stamp, 'trimmed', trimmed)
 if record[3] then redis.call('HDEL', devices, 'broken') end
 redis.call('HSET', sessions, device, gateway .. ' ' .. session)
+local online = serve(KEYS[5], KEYS[6], KEYS[7], KEYS[8], gateway, ARGV[10], device, session, stamp)
 redis.call('PEXPIRE', inbox, ttl_ms)
 if replaced_session ~= '' and replaced_gateway ~= gateway then
   local bell = ARGV[8] .. replaced_gateway
   redis.pcall('XADD', bell, 'MAXLEN', '~', ARGV[9], '*', 'replaced', replaced_session)
   redis.pcall('PEXPIRE', bell, 60000)
 end
-return { 'ok', position, tail, acked and 0 or 1, gap and 1 or 0, oldest and oldest[1] or '', replaced_gateway, replaced_session }
+return {
+  'ok', position, tail, acked and 0 or 1, gap and 1 or 0, oldest and oldest[1] or '', replaced_gateway, replaced_session,
+  online,
+}

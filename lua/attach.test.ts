@@ -35,7 +35,7 @@ const offsets = async () => (await inboxOf(store.redis, 'bob')).map((e) => e.off
 describe('first hello', () => {
   test("without since: the inbox's end is stored, nothing is missed from then on", async () => {
     const a = await attached(store.verbs, 'bob');
-    expect(a).toEqual({ position: a.tail, tail: a.tail, first: true, gap: false, oldest: null, replaced: null });
+    expect(a).toMatchObject({ position: a.tail, tail: a.tail, first: true, gap: false, oldest: null, replaced: null });
     expect(await ackedBy('phone')).toBe(a.tail);
     expect(compareIds(await trimmed(), a.tail)).toBeLessThan(0);
     expect(await store.redis.hgetall(keys.sessions('bob'))).toEqual({ phone: 'gw1 bob-phone-gw1' });
@@ -275,7 +275,7 @@ describe('sessions', () => {
     expect(await connect(store.verbs, 'bob', 'd9')).toBe('too_many');
     expect(await dump(store.redis)).toEqual(before);
     expect(await attached(store.verbs, 'bob', 'd8', 'gw2')).toMatchObject({ replaced: { gateway: 'gw1' } });
-    await store.verbs.detach('bob', 'd1', 'bob-d1-gw1');
+    await store.verbs.detach({ user: 'bob', device: 'd1', session: 'bob-d1-gw1', gateway: 'gw1' });
     expect(await connect(store.verbs, 'bob', 'd9')).not.toBe('too_many');
   });
 });

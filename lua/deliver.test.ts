@@ -159,7 +159,7 @@ test('a floor lets the cursor jump over what the log no longer has; a repeat lea
 describe('who gets an entry', () => {
   test('a user unknown here, and one unseen for 7 days: the mark and `trimmed`, no entry', async () => {
     await attached(store.verbs, 'bob');
-    await store.verbs.detach('bob', 'phone', 'bob-phone-gw1');
+    await store.verbs.detach({ user: 'bob', device: 'phone', session: 'bob-phone-gw1', gateway: 'gw1' });
     await unseenFor(store.redis, 'bob', 'phone', 7 * DAY_MS + 1000);
     const [stranger = ''] = neighbours(1);
     const before = await nowMs(store.redis);
@@ -443,7 +443,7 @@ test('one ring per gateway and batch, naming each user once', async () => {
 
 test('offline users ring nothing', async () => {
   await attached(store.verbs, 'bob');
-  await store.verbs.detach('bob', 'phone', 'bob-phone-gw1');
+  await store.verbs.detach({ user: 'bob', device: 'phone', session: 'bob-phone-gw1', gateway: 'gw1' });
   expect((await store.verbs.deliver([block(BOB, '0-0', [toBob('1-0', 1)])])).rings).toBe(0);
   expect(await seqs('bob')).toEqual([1]);
 });

@@ -3,6 +3,7 @@ import { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach } from 'vitest';
 import { keyspace } from '../lib/keyspace/index.ts';
 import type { Block, Delivery } from '../lib/redis/delivery.ts';
+import { PresenceVerbs } from '../lib/redis/presence-verbs.ts';
 import { Verbs } from '../lib/redis/verbs.ts';
 import { type RedisServer, startRedis } from '../ops/redis/server.ts';
 
@@ -13,6 +14,7 @@ export const DAY_MS = 24 * 3600_000;
 export interface Store {
   redis: Redis;
   verbs: Verbs;
+  presence: PresenceVerbs;
 }
 
 /** Filled before the tests of the file run. */
@@ -23,6 +25,7 @@ export function useStore(): Store {
     server = await startRedis();
     store.redis = new Redis(server.url);
     store.verbs = new Verbs(store.redis, keys);
+    store.presence = new PresenceVerbs(store.redis, keys);
   });
   beforeEach(async () => {
     await store.redis.config('SET', 'maxmemory', '0');
@@ -141,6 +144,8 @@ export async function dump(redis: Redis): Promise<Record<string, unknown>> {
     const type = await redis.type(key);
     if (type === 'hash') all[key] = await redis.hgetall(key);
     else if (type === 'stream') all[key] = await redis.xrange(key, '-', '+');
+    else if (type === 'set') all[key] = (await redis.smembers(key)).sort();
+    else if (type === 'zset') all[key] = await redis.zrange(key, '0', '-1', 'WITHSCORES');
     else all[key] = await redis.get(key);
   }
   return all;

@@ -1,14 +1,16 @@
--- What a gateway asserts of its live sessions, now and then and after it reached another server: puts back registrations
--- that a failover lost, renews what live sessions keep alive, finds what they missed. Many sessions in one call.
+-- What a gateway asserts of its live sessions, now and then, after it reached another server and when the store forgot it:
+-- puts back registrations and presence that were lost, renews what live sessions keep alive, finds what they missed. Many
+-- sessions in one call.
 --
--- KEYS  for each session: sessions, devices, inbox, cursor
--- ARGV  1 gateway  2 inbox TTL ms  3… for each session: device, session id, the last offset that it was sent
+-- KEYS  for each session: sessions, devices, inbox, cursor, presence, leaving, served by this gateway, gateways
+-- ARGV  1 gateway  2 inbox TTL ms  3… for each session: user, device, session id, the last offset that it was sent
 -- Reply for each session 0 nothing was missing · 1 registration put back · 2 the device's session is another one ·
 --       3 a key has the wrong type · 4 the device is not known any more, its acks would be passed over: attach again ·
 --       5 a gap: something that the session has not been sent is gone, or its tail was lost (the inbox then goes on after
 --       what the session has been sent, unless that is in the clock's future)
 --- include ids
 --- include clock
+--- include presence
 local now = now_ms()
 local gateway, stamp = ARGV[1], string.format('%d', now)
 
@@ -26,10 +28,11 @@ local function missed(inbox, reached, trimmed, floor)
 end
 
 local replies = {}
-for i = 1, #KEYS, 4 do
+for i = 1, #KEYS, 8 do
   local sessions, devices, inbox, cursor = KEYS[i], KEYS[i + 1], KEYS[i + 2], KEYS[i + 3]
-  local at = 3 + 3 * (i - 1) / 4
-  local device, mine, reached = ARGV[at], gateway .. ' ' .. ARGV[at + 1], ARGV[at + 2]
+  local at = 3 + (i - 1) / 2
+  local user, device, session, reached = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local mine = gateway .. ' ' .. session
   local present = redis.pcall('HGET', sessions, device)
   local record = redis.pcall('HMGET', devices, 'device:' .. device, 'trimmed')
   local reply
@@ -40,6 +43,7 @@ for i = 1, #KEYS, 4 do
   else
     reply = not record[1] and 4 or present and 0 or 1
     if not present then redis.call('HSET', sessions, device, mine) end
+    serve(KEYS[i + 4], KEYS[i + 5], KEYS[i + 6], KEYS[i + 7], gateway, user, device, session, stamp)
     if record[1] then
       redis.call('HSET', devices, 'device:' .. device, string.match(record[1], '^(%S+)') .. ' ' .. stamp, 'seen', stamp)
       if missed(inbox, reached, record[2], redis.call('HGET', cursor, 'floor')) then reply = 5 end

@@ -110,10 +110,11 @@ export class Hub {
   }
 
   async #detach(session: Session, user: string): Promise<void> {
+    const { incarnation } = this.ctx;
     await this.acks.flush();
     for (let failures = 0; ; failures++) {
       try {
-        await this.ctx.verbs.detach(user, session.device, session.id);
+        await this.ctx.verbs.detach({ user, device: session.device, session: session.id, gateway: incarnation });
         return;
       } catch (error) {
         this.ctx.metrics.retries.of('detach').inc();

@@ -51,6 +51,11 @@ export function keyspace(partitions: number, { oneNode = false } = {}) {
     cursor: (p: number) => `cursor:${at(p)}`,
     dead: (p: number) => `dead:${at(p)}`,
     lease: (p: number, role: string) => `lease:${at(p)}:${role}`,
+    /** Registry of the gateways that serve users here. */
+    gateways: (p: number) => `gateways:${at(p)}`,
+    gatewayLease: (p: number, gateway: string) => `gateway:${at(p)}:${gateway}`,
+    served: (p: number, gateway: string) => `served:${at(p)}:${gateway}`,
+    leaving: (p: number) => `leaving:${at(p)}`,
     bell: (p: number, gateway: string) => `bell:${at(oneNode ? 0 : p)}:${gateway}`,
     /** Registry of a role's live workers, in partition 0. */
     workers: (role: string) => `workers:${at(0)}:${role}`,
@@ -65,6 +70,8 @@ export function keyspace(partitions: number, { oneNode = false } = {}) {
     devices: (user: string) => `devices:${of(user)}:${user}`,
     conversations: (user: string) => `conversations:${of(user)}:${user}`,
     sessions: (user: string) => `sessions:${of(user)}:${user}`,
+    /** Also the name of the sharded channel on which its changes are published. */
+    presence: (user: string) => `presence:${of(user)}:${user}`,
   };
 }
 

@@ -19,6 +19,9 @@ export type ScriptName =
   | 'create'
   | 'deliver'
   | 'detach'
+  | 'due'
+  | 'gateway_leave'
+  | 'gateway_renew'
   | 'lease_join'
   | 'lease_release'
   | 'lease_renew'
@@ -27,6 +30,8 @@ export type ScriptName =
   | 'reassert'
   | 'remove_member'
   | 'rename'
+  | 'roll_call'
+  | 'settle'
   | 'walk';
 
 interface Script {

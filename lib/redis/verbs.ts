@@ -56,7 +56,20 @@ export interface Attached {
   gap: boolean;
   oldest: string | null;
   replaced: { gateway: string; session: string } | null;
+  /** The user was offline before. */
+  online: boolean;
 }
+
+export interface DetachInput {
+  user: string;
+  device: string;
+  session: string;
+  gateway: string;
+  /** Unix ms; only from the reaper of a dead gateway, which did not say itself when its sessions ended. */
+  endedAt?: number;
+}
+/** Not when another session has taken its place; `refused`: the gateway that was taken for dead lives. */
+export type Detached = 'detached' | 'not' | 'refused';
 
 /** What `reassert` found: see `lua/reassert.lua`. */
 export type Reasserted = 0 | 1 | 2 | 3 | 4 | 5;
@@ -113,9 +126,13 @@ export class Verbs {
   async attach(a: AttachInput): Promise<Attached | 'too_many'> {
     const { user } = a;
     const p = this.#keys.partitionOf(user);
-    const reply = await this.#run<['ok', string, string, number, number, string, string, string] | ['too_many']>(
+    type Reply = ['ok', string, string, number, number, string, string, string, number] | ['too_many'];
+    const reply = await this.#run<Reply>(
       'attach',
-      [this.#keys.inbox(user), this.#keys.devices(user), this.#keys.sessions(user), this.#keys.cursor(p)],
+      [
+        ...[this.#keys.inbox(user), this.#keys.devices(user), this.#keys.sessions(user), this.#keys.cursor(p)],
+        ...this.#presenceKeys(user, a.gateway),
+      ],
       // prettier-ignore
       [
         a.device,
@@ -127,10 +144,11 @@ export class Verbs {
         DORMANT_AFTER_MS,
         this.#keys.bell(p, ''),
         BELL_ENTRIES,
+        user,
       ],
     );
     if (reply[0] === 'too_many') return 'too_many';
-    const [, position, tail, first, gap, oldest, gateway, session] = reply;
+    const [, position, tail, first, gap, oldest, gateway, session, online] = reply;
     return {
       position,
       tail,
@@ -138,15 +156,21 @@ export class Verbs {
       gap: gap === 1,
       oldest: oldest || null,
       replaced: session ? { gateway, session } : null,
+      online: online === 1,
     };
   }
 
-  detach(user: string, device: string, session: string): Promise<number> {
-    return this.#run<number>(
+  async detach({ user, device, session, gateway, endedAt }: DetachInput): Promise<Detached> {
+    const p = this.#keys.partitionOf(user);
+    const reply = await this.#run<number>(
       'detach',
-      [this.#keys.sessions(user), this.#keys.devices(user), this.#keys.inbox(user)],
-      [device, session, DORMANT_AFTER_MS],
+      [
+        ...[this.#keys.sessions(user), this.#keys.devices(user), this.#keys.inbox(user), this.#keys.leaving(p)],
+        ...[this.#keys.served(p, gateway), this.#keys.gatewayLease(p, gateway)],
+      ],
+      [device, session, DORMANT_AFTER_MS, user, endedAt ?? ''],
     );
+    return reply === 1 ? 'detached' : reply === 0 ? 'not' : 'refused';
   }
 
   /** All the users must be of partitions that one command may touch. */
@@ -159,8 +183,9 @@ export class Verbs {
       this.#keys.devices(user),
       this.#keys.inbox(user),
       this.#keys.cursor(this.#keys.partitionOf(user)),
+      ...this.#presenceKeys(user, gateway),
     ]);
-    const args = sessions.flatMap(({ device, session, offset }) => [device, session, offset]);
+    const args = sessions.flatMap(({ user, device, session, offset }) => [user, device, session, offset]);
     return this.#run<Reasserted[]>('reassert', keys, [gateway, INBOX_TTL_MS, ...args]);
   }
 
@@ -250,6 +275,11 @@ export class Verbs {
       [from, lowestSeq, hops],
     );
     return { next: next || null, entries: entries.map(([id, fields]) => ({ id, fields })) };
+  }
+
+  #presenceKeys(user: string, gateway: string): string[] {
+    const p = this.#keys.partitionOf(user);
+    return [this.#keys.presence(user), this.#keys.leaving(p), this.#keys.served(p, gateway), this.#keys.gateways(p)];
   }
 
   #groupKeys(channel: string): string[] {
