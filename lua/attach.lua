@@ -3,11 +3,12 @@
 --
 -- KEYS  1 inbox  2 devices  3 sessions  4 cursor  5 presence  6 leaving  7 served by this gateway  8 gateways
 -- ARGV  1 device  2 session id  3 gateway  4 since or ''  5 most sessions at once  6 inbox TTL ms  7 dormant after ms
---       8 bell prefix `bell:{u}:`  9 entries a bell may hold  10 user
+--       8 bell prefix `bell:{u}:`  9 entries a bell may hold  10 user  11 most known devices
 -- Reply {'ok', position, end of the inbox, first hello 0|1, gap 0|1, oldest offset or '', replaced gateway or '',
 --        replaced session or '', came online 0|1} · {'too_many'}
 --- include ids
 --- include clock
+--- include devices
 --- include presence
 local inbox, devices, sessions, cursor = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local device, session, gateway, since = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -71,6 +72,7 @@ if compare(position, tail) > 0 then
   end
 end
 
+if not record[2] then make_room(devices, all, device, tonumber(ARGV[11])) end
 local stored = (acked and compare(acked, tail) <= 0) and max_id(acked, position) or position
 local stamp = string.format('%d', now)
 redis.call('HSET', devices, 'device:' .. device, stored .. ' ' .. stamp, 'seen', stamp, 'trimmed', trimmed)

@@ -3,8 +3,8 @@
 -- are told apart by the cursor alone. One block is one source partition's entries for one target partition; a call has
 -- blocks of one target in a cluster, of any targets on a standalone server.
 --
--- KEYS  any order, named by index in ARGV: per target cursor:{u} and, after it, dead:{u}; per recipient, side by side,
---       inbox, devices, conversations, sessions
+-- KEYS  any order, named by index in ARGV: per target cursor:{u} and, after it, dead:{u} and push:{u}; per recipient, side
+--       by side, inbox, devices, conversations, sessions
 -- ARGV  1 entries an inbox may hold  2 inbox TTL ms  3 dormant after ms  4 entries a bell may hold
 --       5 number of targets  6 number of entries; then each entry, once for all its targets
 --         log id · sending device or '' · number n of inbox fields · n fields (type channel seq id from cid ts …, by name)
@@ -18,10 +18,12 @@
 --- include ids
 --- include clock
 --- include inbox
+--- include wakeups
 local ARGV, KEYS, call, pcall, match, format = ARGV, KEYS, redis.call, redis.pcall, string.match, string.format
 local cap, ttl_ms, dormant_ms, bell_cap = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local now = now_ms()
 local rings, bells, rung, broken, written = {}, {}, {}, 0, 0
+local queue -- push:{u} of the present target
 -- Whether this call has written anything. Out of memory can only strike a script's first write (Redis decides once),
 -- so afterwards an error is the user's own, and nobody's entry is applied twice because another's failed.
 local wrote = false
@@ -88,20 +90,61 @@ local function set_aside(devices, dead, user, reason, at, n)
   end
 end
 
+-- The gateways' names and sessions of a user with push tokens, and their devices that have a token and no session.
+local function absent(pushable, sessions)
+  local all = pcall('HGETALL', sessions)
+  if all.err then return all end
+  local live, here, away = {}, {}, {}
+  for i = 1, #all, 2 do
+    here[all[i]] = true
+    live[#live + 1] = all[i + 1]
+  end
+  for device in string.gmatch(pushable, '%S+') do
+    if not here[device] then away[#away + 1] = device end
+  end
+  return live, away
+end
+
+-- Queues a wake-up of the devices that are away, once per message and device. The inbox has the entry already.
+local function wake(devices, dead, user, away, at, n, offset)
+  local name
+  for i = at + 16, at + n - 1, 2 do
+    if ARGV[i] == 'name' then name = ARGV[i + 1] end
+  end
+  local entry = wakeup(user, table.concat(away, ' '), ARGV[at + 9], name, ARGV[at + 3], ARGV[at + 5], ARGV[at + 7],
+    ARGV[at + 15], offset, 1)
+  local queued = queue_wakeup(queue, entry)
+  if type(queued) == 'table' then -- not a stream: kept where operators look, and replayed when it is one again
+    pcall('XADD', dead, 'MAXLEN', '~', 10000, '*', 'kind', 'push', 'reason', queued.err, unpack(entry))
+  end
+  local marks = {}
+  for i = 1, #away do
+    marks[2 * i - 1] = 'pushed:' .. away[i]
+    marks[2 * i] = offset
+  end
+  pcall('HSET', devices, unpack(marks))
+end
+
 -- Delivers the entry whose n fields begin at ARGV[at] to one user. Returns an error when the whole call has to stop, and
 -- then has written nothing.
 local function deliver(key, dead, prefix, user, via, at, n)
   local devices, conversations = KEYS[key + 1], KEYS[key + 2]
   local known = pcall('HGET', conversations, ARGV[at + 3])
   -- One's own message is for one's other devices, if there are any.
-  local seen, live, alone
-  if ARGV[at + 9] == user and ARGV[at + 1] == 'message' then
+  local seen, live, alone, away
+  local own = ARGV[at + 9] == user
+  if own and ARGV[at + 1] == 'message' then
     local all = pcall('HGETALL', devices)
     if all.err then seen = all else alone = not has_other_device(all, via) end
   end
   if not alone and not seen then
-    seen = pcall('HGET', devices, 'seen')
-    live = not rung[user] and pcall('HVALS', KEYS[key + 3])
+    local record = pcall('HMGET', devices, 'seen', 'pushable')
+    seen = record.err and record or record[1]
+    if record[2] and not own and ARGV[at + 1] == 'message' then
+      live, away = absent(record[2], KEYS[key + 3])
+    else
+      live = not rung[user] and pcall('HVALS', KEYS[key + 3])
+    end
   end
   local failed = type(seen) == 'table' and seen.err or type(known) == 'table' and known.err or live and live.err
 
@@ -114,6 +157,7 @@ local function deliver(key, dead, prefix, user, via, at, n)
       if not failed then
         raise_trimmed(devices, format('%d-0', now))
         wrote = true
+        if away and #away > 0 then wake(devices, dead, user, away, at, n, format('%d-0', now)) end
         return
       end
     else
@@ -122,7 +166,8 @@ local function deliver(key, dead, prefix, user, via, at, n)
       if id then
         wrote, written = true, written + 1
         mark(conversations, user, known, at)
-        ring(prefix, user, live)
+        ring(prefix, user, not rung[user] and live)
+        if away and #away > 0 then wake(devices, dead, user, away, at, n, id) end
         return
       end
     end
@@ -131,9 +176,10 @@ local function deliver(key, dead, prefix, user, via, at, n)
   if not wrote and not string.find(failed, 'WRONGTYPE', 1, true) then return failed end
   failed = set_aside(devices, dead, user, failed, at, n)
   if failed then return failed end
+  if away and #away > 0 then wake(devices, dead, user, away, at, n, format('%d-0', now)) end
   -- The gap that the user is told of names the channels' heads, this entry's among them.
   if type(known) ~= 'table' then mark(conversations, user, known, at) end
-  if live and not live.err then ring(prefix, user, live) end
+  if live and not live.err then ring(prefix, user, not rung[user] and live) end
 end
 
 local i = 7
@@ -191,6 +237,7 @@ for _ = 1, tonumber(ARGV[5]) do
   local sources = i + 3
   local known = pcall('HMGET', KEYS[index], unpack(ARGV, sources, sources + blocks - 1))
   i = sources + blocks
+  queue = KEYS[index + 2]
   -- All the blocks' cursors are read and moved together: a block of one message costs as much as one of many.
   local moves, first, moved_to = {}, #replies, {}
   for b = 1, blocks do

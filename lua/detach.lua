@@ -1,7 +1,8 @@
 -- Ends a session, if it is still the device's present one: a late close handler must not remove its successor. With the
--- user's last session the grace begins after which settle.lua has them offline.
+-- user's last session the grace begins after which settle.lua has them offline. Messages that the device has not acked are
+-- queued for a wake-up, if it has a push token.
 --
--- KEYS  1 sessions  2 devices  3 inbox  4 leaving  5 served by the session's gateway  6 that gateway's lease
+-- KEYS  1 sessions  2 devices  3 inbox  4 leaving  5 served by the session's gateway  6 that gateway's lease  7 push:{u}
 -- ARGV  1 device  2 session id  3 dormant after ms  4 user  5 '' it ends now, says its gateway · or ms when it ended at the
 --       latest, says the reaper: refused when the gateway has a lease after all
 -- Reply 1 removed · 0 another session is there, or none · -1 refused. Broken devices, a broken inbox or a broken `leaving`
@@ -9,6 +10,8 @@
 --- include ids
 --- include clock
 --- include trim
+--- include wakeups
+--- include unacked
 local sessions, devices, inbox, leaving, served = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local device, session, user = ARGV[1], ARGV[2], ARGV[4]
 if ARGV[5] ~= '' and redis.call('EXISTS', KEYS[6]) == 1 then return -1 end
@@ -36,6 +39,7 @@ local acked, heard = string.match(known[1], '^(%S+) (%d+)')
 redis.call('HSET', devices, field, acked .. ' ' .. string.format('%d', math.max(ended, tonumber(heard))),
   'seen', string.format('%d', seen))
 if type(held) == 'number' and held > 0 then
+  queue_unacked(inbox, devices, KEYS[7], user, device, '')
   trim_acked(inbox, devices, redis.call('HGETALL', devices), now, tonumber(ARGV[3]))
 end
 return 1

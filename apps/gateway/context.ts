@@ -4,6 +4,7 @@ import type { TokenVerifier } from '../../lib/auth/index.ts';
 import type { Config } from '../../lib/config/index.ts';
 import type { Keyspace } from '../../lib/keyspace/index.ts';
 import type { RedisStore } from '../../lib/redis/connect.ts';
+import type { PushVerbs } from '../../lib/redis/push-verbs.ts';
 import type { Verbs } from '../../lib/redis/verbs.ts';
 import type { Logger } from '../../lib/telemetry/logger.ts';
 import type { Metrics } from '../../lib/telemetry/metrics.ts';
@@ -15,6 +16,7 @@ export interface GatewayContext {
   readonly store: RedisStore;
   readonly keys: Keyspace;
   readonly verbs: Verbs;
+  readonly push: PushVerbs;
   readonly appends: Appends;
   readonly limits: SpeedLimits;
   readonly archive: Archive;

@@ -77,9 +77,7 @@ function ack(hub: Hub, session: Session, caller: Caller, { offset }: AckFrame): 
   if (compareIds(offset, session.offset) > 0) {
     throw new MillraceError('bad_request', 'offset: not sent in this session');
   }
-  if (compareIds(offset, session.acked) <= 0) return;
-  session.acked = offset;
-  hub.acks.add(session.id, { user: caller.user, device: session.device, offset });
+  if (session.ack(offset)) hub.acks.add(session.id, { user: caller.user, device: session.device, offset });
 }
 
 async function read(hub: Hub, session: Session, caller: Caller, { channel, seq }: ReadFrame): Promise<void> {

@@ -82,6 +82,7 @@ export class Greeter {
       gateway: ctx.incarnation,
       ...(hello.since === undefined ? {} : { since: hello.since }),
       maxSessions: ctx.config.limits.sessions,
+      maxDevices: ctx.config.knownDevices,
     });
     if (attached === 'too_many') return session.close('tooManySessions');
     session.offset = attached.position;

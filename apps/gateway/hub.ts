@@ -81,8 +81,15 @@ export class Hub {
     if (!feed) return;
     const { incarnation: gateway, config } = this.ctx;
     const { device, id, acked: since } = session;
-    const maxSessions = config.limits.sessions;
-    const attached = await this.ctx.verbs.attach({ user: feed.user, device, session: id, gateway, since, maxSessions });
+    const attached = await this.ctx.verbs.attach({
+      user: feed.user,
+      device,
+      session: id,
+      gateway,
+      since,
+      maxSessions: config.limits.sessions,
+      maxDevices: config.knownDevices,
+    });
     if (attached === 'too_many') session.close('tooManySessions');
     else if (attached.gap) await this.tellGap(session, session.offset, attached.oldest);
   }

@@ -5,6 +5,8 @@ import type { AppContext, RunningApp } from '../../lib/config/context.ts';
 import { keyspace } from '../../lib/keyspace/index.ts';
 import { listenError } from '../../lib/process/port-owner.ts';
 import { startAlone } from '../../lib/process/run.ts';
+import { PushVerbs } from '../../lib/redis/push-verbs.ts';
+import type { ScriptObserver } from '../../lib/redis/scripts.ts';
 import { Verbs } from '../../lib/redis/verbs.ts';
 import { Appends } from './appends.ts';
 import type { GatewayContext } from './context.ts';
@@ -20,12 +22,14 @@ export interface RunningGateway extends RunningApp {
 export async function startGateway(app: AppContext): Promise<RunningGateway> {
   const { config, store, metrics } = app;
   const keys = keyspace(config.partitions, { oneNode: store.kind !== 'cluster' });
-  const verbs = new Verbs(store.command, keys, (name, seconds) => metrics.redisSeconds.of(name).observe(seconds));
+  const observe: ScriptObserver = (name, seconds) => metrics.redisSeconds.of(name).observe(seconds);
+  const verbs = new Verbs(store.command, keys, observe);
   const ctx: GatewayContext = {
     ...app,
     logger: app.logger.child({ role: 'gateway' }),
     keys,
     verbs,
+    push: new PushVerbs(store.command, keys, observe),
     appends: new Appends({ store, keys, verbs }),
     limits: new SpeedLimits(config),
     verifier: createVerifier({

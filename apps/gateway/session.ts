@@ -24,6 +24,8 @@ const DEAF_ABOVE_BYTES = 1024 * 1024;
 /** So many `rate_limited` within this time end a session. */
 const TOO_FAST_TIMES = 100;
 const TOO_FAST_WITHIN_MS = 10_000;
+/** A message that is written and not acked within this time is queued for a wake-up (design §7). */
+const ACK_WITHIN_MS = 10_000;
 
 export type SessionState = 'new' | 'attaching' | 'replaying' | 'live' | 'paused' | 'closed';
 
@@ -48,6 +50,8 @@ export class Session {
   gapToldAt = '';
   /** `trimmed` as it was then: what is removed later is another gap. */
   gapToldTo = ZERO;
+  /** Monotonic ms: if not everything is acked by then, the device may have lost its network. Undefined: all is. */
+  overdueAt: number | undefined;
   badFrames: number[] | undefined;
   /** When its bucket of frames is full again. */
   framesFullAt = 0;
@@ -111,8 +115,20 @@ export class Session {
       room -= frame.length;
       frames.push(frame);
     }
-    if (frames.length > 0 && this.socket.readyState === 1) this.raw.write(textFrames(frames));
+    if (frames.length > 0 && this.socket.readyState === 1) {
+      this.raw.write(textFrames(frames));
+      this.overdueAt ??= performance.now() + ACK_WITHIN_MS;
+    }
     return frames.length;
+  }
+
+  /** True when the client says something new. */
+  ack(offset: string): boolean {
+    if (compareIds(offset, this.acked) <= 0) return false;
+    this.acked = offset;
+    const all = compareIds(offset, this.offset) >= 0;
+    this.overdueAt = all ? undefined : performance.now() + ACK_WITHIN_MS;
+    return true;
   }
 
   close(reason: CloseReason, text?: string): void {

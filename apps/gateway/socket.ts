@@ -11,6 +11,7 @@ import { handleFrame } from './frames.ts';
 import { Greeter } from './hello.ts';
 import type { Hub } from './hub.ts';
 import { tooFast } from './limits.ts';
+import { queueOverdue } from './overdue.ts';
 import { Session } from './session.ts';
 
 /** Frames that a client may send between its hello and the welcome. */
@@ -162,6 +163,7 @@ export async function registerSocket(app: FastifyInstance, hub: Hub, patience = 
         session.close('protocol', 'no hello');
     }
     const date = Date.now();
+    const silent: Session[] = [];
     for (const session of hub.sessions.values()) {
       if (session.state === 'new' || !session.open) continue;
       if (now - session.heardAt > patience.silenceMs) {
@@ -169,8 +171,11 @@ export async function registerSocket(app: FastifyInstance, hub: Hub, patience = 
         session.raw.destroySoon();
       } else if (date > session.expiresAt) {
         session.close('unauthenticated', 'the token expired');
+      } else if (session.overdueAt !== undefined && now > session.overdueAt) {
+        silent.push(session);
       }
     }
+    void queueOverdue(ctx, silent);
   }, CLOCK_MS);
   return () => clearInterval(clock);
 }

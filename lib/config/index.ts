@@ -19,6 +19,8 @@ export interface Config {
   logLevel: string;
   production: boolean;
   dataDir: string;
+  /** Devices of a user at most. */
+  knownDevices: number;
   /** Those of the protocol, told to clients. */
   limits: Limits;
   /** How fast clients may go besides: what they are not told beforehand. */
@@ -71,6 +73,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     logLevel: text(variables.logLevel) ?? 'info',
     production: text(variables.environment) === 'production',
     dataDir,
+    knownDevices: whole(variables.knownDevices),
     limits: {
       sends_per_s: whole(variables.sendsPerS),
       burst: whole(variables.burst),

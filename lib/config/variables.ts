@@ -168,6 +168,14 @@ export const variables = {
     500,
     'The largest group whose members are told of each other’s receipts and typing.',
   ),
+  knownDevices: integer(
+    'LIMIT_DEVICES',
+    8,
+    'devices',
+    1,
+    64,
+    'How many devices of a user are known; one more displaces the one unseen longest that is not connected.',
+  ),
   groupMembers: integer('LIMIT_GROUP_MEMBERS', 500, 'members', 2, 500, 'The largest group.'),
 } as const satisfies Record<string, Variable>;
 

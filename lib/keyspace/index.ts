@@ -50,6 +50,8 @@ export function keyspace(partitions: number, { oneNode = false } = {}) {
     positions: (p: number) => `positions:${at(p)}`,
     cursor: (p: number) => `cursor:${at(p)}`,
     dead: (p: number) => `dead:${at(p)}`,
+    /** Wake-ups to send to devices that are away. */
+    push: (p: number) => `push:${at(p)}`,
     lease: (p: number, role: string) => `lease:${at(p)}:${role}`,
     /** Registry of the gateways that serve users here. */
     gateways: (p: number) => `gateways:${at(p)}`,
@@ -59,6 +61,9 @@ export function keyspace(partitions: number, { oneNode = false } = {}) {
     bell: (p: number, gateway: string) => `bell:${at(oneNode ? 0 : p)}:${gateway}`,
     /** Registry of a role's live workers, in partition 0. */
     workers: (role: string) => `workers:${at(0)}:${role}`,
+
+    /** Whose a push token is, in the partition of the token's hash (in hexadecimal). */
+    pushToken: (hash: string) => `push_token:${of(hash)}:${hash}`,
 
     // A channel's, in the channel's partition
     channel: (channel: string) => `channel:${of(channel)}:${channel}`,

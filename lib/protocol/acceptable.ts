@@ -4,7 +4,16 @@
  */
 import { Compile } from 'typebox/schema';
 import type { ErrorCode } from './errors.ts';
-import { contentProblem, isOffset, isRef, isText, metadataJson, parseChannel, type TextProblem } from './ids.ts';
+import {
+  contentProblem,
+  fitsUtf8,
+  isOffset,
+  isRef,
+  isText,
+  metadataJson,
+  parseChannel,
+  type TextProblem,
+} from './ids.ts';
 import { type Limits, PUSH_TOKEN_BYTES, TITLE_CHARACTERS } from './limits.ts';
 
 export interface Refusal {
@@ -81,11 +90,16 @@ const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ['content', contentRule],
   ['metadata', metadataRule],
   ['title', (title) => (isText(title as string, TITLE_CHARACTERS) ? undefined : REFUSALS.title)],
-  ['push_token', (token) => (isText(token as string, PUSH_TOKEN_BYTES) ? undefined : REFUSALS.push_token)],
+  ['push_token', pushTokenRule],
   ['token', (token) => ((token as string).isWellFormed() ? undefined : REFUSALS.token)],
   ['cursor', (cursor) => ((cursor as string).isWellFormed() ? undefined : REFUSALS.cursor)],
   ['ref', (ref) => (isRef(ref as string) ? undefined : REFUSALS.ref)],
 ]);
+
+function pushTokenRule(token: unknown): Refusal | undefined {
+  const text = token as string;
+  return text !== '' && text.isWellFormed() && fitsUtf8(text, PUSH_TOKEN_BYTES) ? undefined : REFUSALS.push_token;
+}
 
 function contentRule(content: unknown, limits: Limits): Refusal | undefined {
   const problem = contentProblem(content as string, limits.content_bytes);

@@ -41,7 +41,7 @@ export function deliverCall(keyspace: Keyspace, blocks: readonly Block[]): Deliv
     if (known) known.blocks.push(i);
     else {
       targets.set(target, { cursor: keys.push(keyspace.cursor(target)), blocks: [i] });
-      keys.push(keyspace.dead(target));
+      keys.push(keyspace.dead(target), keyspace.push(target));
     }
     for (const { logId, via, fields, recipients } of deliveries) {
       // One event goes to several targets with the very same fields: they travel once.

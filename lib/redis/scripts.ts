@@ -19,12 +19,16 @@ export type ScriptName =
   | 'create'
   | 'deliver'
   | 'detach'
+  | 'drop_token'
   | 'due'
+  | 'forget_device'
   | 'gateway_leave'
   | 'gateway_renew'
   | 'lease_join'
   | 'lease_release'
   | 'lease_renew'
+  | 'overdue'
+  | 'put_device'
   | 'put_member'
   | 'read'
   | 'reassert'
@@ -32,6 +36,7 @@ export type ScriptName =
   | 'rename'
   | 'roll_call'
   | 'settle'
+  | 'wake'
   | 'walk';
 
 interface Script {

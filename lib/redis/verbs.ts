@@ -12,6 +12,8 @@ export const INBOX_TTL_MS = 7 * 24 * 3600_000;
 export const DORMANT_AFTER_MS = 7 * 24 * 3600_000;
 /** A bell that held more was cut: a read that comes back with this many has lost some. */
 export const BELL_ENTRIES = 1000;
+/** How many devices of a user are known at most, unless configured otherwise. */
+export const KNOWN_DEVICES = 8;
 /** Acked entries are trimmed once an inbox holds more than this: trimming each time would cost more than it frees. */
 const KEEP_BEFORE_TRIM = 32;
 
@@ -46,6 +48,8 @@ export interface AttachInput {
   gateway: string;
   since?: string;
   maxSessions: number;
+  /** 8 by default. */
+  maxDevices?: number;
 }
 export interface Attached {
   /** Where the replay starts. */
@@ -145,6 +149,7 @@ export class Verbs {
         this.#keys.bell(p, ''),
         BELL_ENTRIES,
         user,
+        a.maxDevices ?? KNOWN_DEVICES,
       ],
     );
     if (reply[0] === 'too_many') return 'too_many';
@@ -166,7 +171,7 @@ export class Verbs {
       'detach',
       [
         ...[this.#keys.sessions(user), this.#keys.devices(user), this.#keys.inbox(user), this.#keys.leaving(p)],
-        ...[this.#keys.served(p, gateway), this.#keys.gatewayLease(p, gateway)],
+        ...[this.#keys.served(p, gateway), this.#keys.gatewayLease(p, gateway), this.#keys.push(p)],
       ],
       [device, session, DORMANT_AFTER_MS, user, endedAt ?? ''],
     );

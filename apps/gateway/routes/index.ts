@@ -8,6 +8,7 @@ import { authentication } from './authentication.ts';
 import { jsonBodies } from './bodies.ts';
 import { channels } from './channels.ts';
 import { conversations } from './conversations.ts';
+import { devices } from './devices.ts';
 import { errors } from './errors.ts';
 import { history } from './history.ts';
 import { members } from './members.ts';
@@ -25,7 +26,7 @@ export function registerRoutes(app: FastifyInstance, ctx: GatewayContext): void 
       v1.register(reference);
       v1.register(async (authenticated) => {
         authentication(authenticated, ctx);
-        for (const subject of [messages, history, channels, members, conversations]) {
+        for (const subject of [messages, history, channels, members, conversations, devices]) {
           authenticated.register(subject(ctx));
         }
       });

@@ -12,6 +12,7 @@ import { loadConfig } from '../../../lib/config/index.ts';
 import { keyspace } from '../../../lib/keyspace/index.ts';
 import { connect } from '../../../lib/redis/connect.ts';
 import { compareIds } from '../../../lib/redis/ids.ts';
+import { PushVerbs } from '../../../lib/redis/push-verbs.ts';
 import { Verbs } from '../../../lib/redis/verbs.ts';
 import { createLogger, createMetrics } from '../../../lib/telemetry/index.ts';
 import { UNHURRIED } from '../../../ops/deployment.ts';
@@ -77,6 +78,7 @@ export async function startApi(env: Record<string, string> = {}): Promise<Api> {
     store,
     keys,
     verbs,
+    push: new PushVerbs(store.command, keys),
     appends: new Appends({ store, keys, verbs }),
     limits: new SpeedLimits(config),
     archive,

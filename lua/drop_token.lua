@@ -1,0 +1,10 @@
+-- Removes a device's push token, if it is still this one: it is dead, or somebody else's now.
+--
+-- KEYS  1 devices
+-- ARGV  1 device  2 token
+-- Reply 1 removed · 0 the device has another one, or none
+--- include devices
+local record = redis.call('HGET', KEYS[1], 'push:' .. ARGV[1])
+if not record or string.match(record, '^%S+ (.*)$') ~= ARGV[2] then return 0 end
+remove_token(KEYS[1], ARGV[1])
+return 1
