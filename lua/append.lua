@@ -4,10 +4,12 @@
 --
 -- KEYS  for each message: channel, members, log, and dedupe of this window, the one before, the one before that
 -- ARGV  1 window number that the first dedupe keys stand for; then for each message
---       sender · client id · message id · channel id · 'direct' or 'group' · content · metadata or '' · sender's name or '' ·
---       sending device or '' · snippet for the conversation list
+--       sender · client id · message id · channel id · kind · content · metadata or '' · sender's name or '' ·
+--       sending device or '' · snippet for the conversation list.
+--       kind: 'group' · 'direct' · 'create': direct, and may be new
 -- Reply {'window', now ms}: the window is not the present one, nothing was done · else for each message
---       {'ok', seq, id, ts, duplicate 0|1} · {'not_found'}: no such group, or the sender is not in it · {'error', text}.
+--       {'ok', seq, id, ts, duplicate 0|1, number of members for a group} · {'error', text} · {'not_found'}: no such
+--       group, or the sender is not in it · {'new'}: the direct channel does not exist, and might not be made.
 --       A repeat gets its first answer also after its sender was removed: it sends nothing
 --- include clock
 --- include event
@@ -19,7 +21,9 @@ if math.floor(now / window_ms) ~= tonumber(window) then return { 'window', now }
 local function accept(k, a)
   local channel_key, user, id, kind = KEYS[k], ARGV[a], ARGV[a + 2], ARGV[a + 4]
   local field = user .. ' ' .. ARGV[a + 1]
-  local head = redis.call('HMGET', channel_key, 'seq', 'last', 'members_version', 'dedupe')
+  local head = kind == 'group'
+      and redis.call('HMGET', channel_key, 'seq', 'last', 'members_version', 'dedupe', 'member_count')
+    or redis.call('HMGET', channel_key, 'seq', 'last', 'members_version', 'dedupe')
   -- The channel knows which windows hold something; the present one is read in any case, because it is written.
   local used, known = head[4] or '', redis.call('HGET', KEYS[k + 3], field)
   for back = 1, 2 do
@@ -35,6 +39,9 @@ local function accept(k, a)
   if kind == 'group' then
     local member = head[1] and member_of(KEYS[k + 1], user)
     if not member or not member.present then return { 'not_found' } end
+  else
+    if not head[1] and kind ~= 'create' then return { 'new' } end
+    kind = 'direct'
   end
 
   local extra = { 'content', ARGV[a + 5] }
@@ -62,7 +69,7 @@ local function accept(k, a)
   end
   redis.call('HSET', KEYS[k + 3], field, seq .. ' ' .. id .. ' ' .. stamp)
   if first_of_window then redis.call('PEXPIRE', KEYS[k + 3], 3 * window_ms) end
-  return { 'ok', tonumber(seq), id, tonumber(stamp), 0 }
+  return { 'ok', tonumber(seq), id, tonumber(stamp), 0, tonumber(head[5]) }
 end
 
 local replies = {}

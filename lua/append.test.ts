@@ -23,7 +23,7 @@ test('a message gets the next sequence number, and its log entry points at the o
     name: 'Alice',
   });
   const second = await store.verbs.append(message('bob', DM, 'b1', { content: '\0 \u{1f600}\n' }));
-  if (first === 'not_found' || second === 'not_found') throw new Error('not found');
+  if (typeof first === 'string' || typeof second === 'string') throw new Error('not accepted');
   expect([first.seq, second.seq, first.duplicate, second.duplicate]).toEqual([1, 2, false, false]);
   expect(first.ts).toBeGreaterThanOrEqual(before);
   const [one, two] = await log(DM);
@@ -71,7 +71,7 @@ test('a message gets the next sequence number, and its log entry points at the o
 
 test('the same client id again gets the first answer again, in this window and the two before', async () => {
   const first = await store.verbs.append(message('alice', DM, 'a1'));
-  if (first === 'not_found') throw new Error('not found');
+  if (typeof first === 'string') throw new Error('not accepted');
   const again = await store.verbs.append(message('alice', DM, 'a1', { content: 'other' }));
   expect(again).toEqual({ ...first, duplicate: true });
   const window = await windowNow();
@@ -193,8 +193,8 @@ test('out of memory: refused whole, and the repeat is no duplicate', async () =>
 
 test('the same client id from many callers at once makes one message', async () => {
   const all = await Promise.all(Array.from({ length: 200 }, () => store.verbs.append(message('alice', DM, 'a1'))));
-  expect(new Set(all.map((r) => (r === 'not_found' ? '' : r.id))).size).toBe(1);
-  expect(all.filter((r) => r !== 'not_found' && !r.duplicate)).toHaveLength(1);
+  expect(new Set(all.map((r) => (typeof r === 'string' ? '' : r.id))).size).toBe(1);
+  expect(all.filter((r) => typeof r !== 'string' && !r.duplicate)).toHaveLength(1);
   expect(await log(DM)).toHaveLength(1);
 });
 
@@ -207,4 +207,29 @@ test('with a clock that went back, time stands still, and stays the millisecond 
   expect(entry?.[0]).toBe(`${ahead}-8`);
   expect(fieldsOf(entry?.[1] ?? []).ts).toBe(String(ahead));
   expect(await store.verbs.append(message('alice', DM, 'a1'))).toEqual({ ...(sent as object), duplicate: true });
+});
+
+describe('a direct channel that does not exist', () => {
+  const mayNot = (from: string, clientId: string) => ({ ...message(from, DM, clientId), mayCreate: false });
+
+  test('is not made unless the caller says that it may be: the reply is new, and nothing is stored', async () => {
+    expect(await store.verbs.append(mayNot('alice', 'a1'))).toBe('new');
+    expect(await store.redis.keys('*')).toEqual([]);
+    expect(await store.verbs.append(message('alice', DM, 'a1'))).toMatchObject({ seq: 1, duplicate: false });
+    expect(await store.redis.hget(keys.channel(DM), 'kind')).toBe('direct');
+  });
+
+  test('one that exists needs no leave, from neither of the two', async () => {
+    await store.verbs.append(message('alice', DM, 'a1'));
+    expect(await store.verbs.append(mayNot('alice', 'a1'))).toMatchObject({ seq: 1, duplicate: true });
+    expect(await store.verbs.append(mayNot('alice', 'a2'))).toMatchObject({ seq: 2 });
+    expect(await store.verbs.append(mayNot('bob', 'b1'))).toMatchObject({ seq: 3 });
+  });
+});
+
+test('of a group the reply tells how many members it has now', async () => {
+  await group('alice', 'bob', 'carol');
+  expect(await store.verbs.append(message('alice', GROUP, 'a1'))).toMatchObject({ seq: 2, members: 3 });
+  await remove('carol');
+  expect(await store.verbs.append(message('alice', GROUP, 'a2'))).toMatchObject({ members: 2 });
 });

@@ -65,6 +65,7 @@ export function message(
   return {
     channel,
     kind: channel.startsWith('dm:') ? ('direct' as const) : ('group' as const),
+    mayCreate: true,
     from,
     clientId,
     id: uuid(),

@@ -25,6 +25,8 @@ export const UNHURRIED = {
   LIMIT_SENDS_PER_S: '1000000',
   LIMIT_BURST: '1000000',
   LIMIT_FRAMES_PER_S: '1000000',
+  LIMIT_LARGE_GROUP_PER_S: '1000000',
+  LIMIT_NEW_CHANNELS_PER_HOUR: '1000000',
 };
 
 const SECRET = 'a secret for tests only, thirty-two bytes and more';

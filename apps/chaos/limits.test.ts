@@ -6,7 +6,13 @@ import { RawSession } from './raw-session.ts';
 import { Stage } from './stage.ts';
 
 /** An empty variable is one that is not set: the defaults, as a deployment has them. */
-const DEFAULTS = { LIMIT_SENDS_PER_S: '', LIMIT_BURST: '', LIMIT_FRAMES_PER_S: '' };
+const DEFAULTS = {
+  LIMIT_SENDS_PER_S: '',
+  LIMIT_BURST: '',
+  LIMIT_FRAMES_PER_S: '',
+  LIMIT_LARGE_GROUP_PER_S: '',
+  LIMIT_NEW_CHANNELS_PER_HOUR: '',
+};
 const { sends_per_s: PER_S, burst: BURST } = DEFAULT_LIMITS;
 
 let stage: Stage;
@@ -180,6 +186,63 @@ describe('who does not slow down', () => {
     for (let i = 0; i < 1500; i++) session.send({ type: 'read', channel: 'nonsense', seq: 1 });
     expect((await session.ended).code).toBe(4029);
     expect(session.of('error').filter(({ code }) => code === 'bad_request').length).toBeLessThan(700);
+  });
+});
+
+describe('direct channels', () => {
+  it('a user begins thirty and then waits, on any gateway; those that exist go on', async () => {
+    const [one, two] = await Promise.all([start('opener'), start('opener', 1, 'laptop')]);
+    const peers = Array.from({ length: 34 }, (_, i) => `peer-${i}`);
+    const accepted: string[] = [];
+    const refused = [];
+    for (const [i, peer] of peers.entries()) {
+      const answer = await burst(i % 2 === 0 ? one : two, 1, () => message(peer));
+      if (answer.accepted === 1) accepted.push(peer);
+      refused.push(...answer.refused);
+    }
+    expect(accepted).toEqual(peers.slice(0, 30));
+    expect(refused).toHaveLength(4);
+    for (const error of refused) {
+      expect(error).toMatchObject({ code: 'rate_limited', client_id: expect.any(String) });
+      expect(error.retry_after_ms).toBeGreaterThan(60_000);
+      expect(error.retry_after_ms).toBeLessThanOrEqual(120_000);
+    }
+    expect(await stage.store.exists(stage.keys.channel('dm:opener:peer-33'))).toBe(0);
+    expect((await burst(two, 1, () => message('peer-0'))).accepted).toBe(1);
+    const http = await post('opener', 0, message('peer-31'));
+    expect([http.status, Number(http.headers.get('retry-after'))]).toEqual([429, expect.any(Number)]);
+    // The other one may begin the channel, and then it exists for both.
+    const peer = await start('peer-31');
+    expect((await burst(peer, 1, () => message('opener'))).accepted).toBe(1);
+    expect((await burst(one, 1, () => message('peer-31'))).accepted).toBe(1);
+    for (const session of [one, two, peer]) await session.close();
+  });
+});
+
+describe('a large group', () => {
+  it('takes fifty messages a second over a gateway, from all its members together; a smaller one takes all', async () => {
+    const members = Array.from({ length: 101 }, (_, i) => `m-${i}`);
+    const create = (list: string[]) =>
+      stage.call<{ channel: string }>(list[0]!, 'POST /v1/channels', { members: list.slice(1) });
+    const [large, small] = await Promise.all([create(members), create(members.slice(0, 100))]);
+    const senders = await Promise.all(members.slice(0, 6).map((user) => start(user)));
+    const into = (channel: string, each: number) =>
+      Promise.all(senders.map((s) => burst(s, each, () => ({ ...message(), to: undefined, channel }) as never)));
+    const answers = (await Promise.all([into(large.channel, 20), into(small.channel, 20)])) as Awaited<
+      ReturnType<typeof burst>
+    >[][];
+    const count = (list: Awaited<ReturnType<typeof burst>>[]) => list.reduce((sum, { accepted }) => sum + accepted, 0);
+    expect(count(answers[1]!)).toBe(120);
+    // Until the store has said how large it is, messages pass: the first ones of a gateway.
+    expect(count(answers[0]!)).toBeLessThan(120);
+    const { refused } = answers[0]!.find((a) => a.refused.length > 0)!;
+    expect(refused[0]).toMatchObject({ code: 'rate_limited', retry_after_ms: expect.any(Number) });
+    await sleep(1_100);
+    const before = performance.now();
+    const later = count(await into(large.channel, 15));
+    expect(later).toBeGreaterThanOrEqual(50);
+    expect(later).toBeLessThanOrEqual(50 + Math.ceil(((performance.now() - before) / 1000) * 50));
+    for (const session of senders) await session.close();
   });
 });
 

@@ -7,6 +7,7 @@
 import { MillraceError } from '../../lib/protocol/errors.ts';
 import { directChannel, parseChannel } from '../../lib/protocol/ids.ts';
 import { isRetryable } from '../../lib/redis/retryable.ts';
+import type { AppendInput } from '../../lib/redis/verbs.ts';
 import type { Caller, GatewayContext } from './context.ts';
 import { nextId } from './ids.ts';
 
@@ -47,7 +48,7 @@ export function targetOf(caller: Caller, submission: { channel?: string | undefi
 export async function accept(ctx: GatewayContext, caller: Caller, submission: Submission): Promise<Accepted> {
   const { channel, kind } = targetOf(caller, submission);
   try {
-    const reply = await ctx.appends.append({
+    const message: AppendInput = {
       channel,
       kind,
       from: caller.user,
@@ -58,10 +59,18 @@ export async function accept(ctx: GatewayContext, caller: Caller, submission: Su
       ...(caller.name === undefined ? {} : { name: caller.name }),
       ...(submission.device === undefined ? {} : { via: submission.device }),
       snippet: snippetOf(submission.content),
-    });
-    if (reply === 'not_found') throw new MillraceError('not_found', 'no such channel');
-    if (!reply.duplicate) ctx.metrics.accepted.of(submission.device === undefined ? 'http' : 'ws').inc();
-    return { client_id: submission.clientId, channel, ...reply };
+    };
+    if (kind === 'group') ctx.limits.group(channel);
+    let reply = await ctx.appends.append(message);
+    if (reply === 'new') {
+      await ctx.rare.newChannel(caller.user);
+      reply = await ctx.appends.append({ ...message, mayCreate: true });
+    }
+    if (typeof reply === 'string') throw new MillraceError('not_found', 'no such channel');
+    const { members, ...accepted } = reply;
+    if (members !== undefined) ctx.limits.groupHas(channel, members);
+    if (!accepted.duplicate) ctx.metrics.accepted.of(submission.device === undefined ? 'http' : 'ws').inc();
+    return { client_id: submission.clientId, channel, ...accepted };
   } catch (error) {
     throw asMillraceError(ctx, error, 'append');
   }

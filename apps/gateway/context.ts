@@ -10,6 +10,7 @@ import type { Logger } from '../../lib/telemetry/logger.ts';
 import type { Metrics } from '../../lib/telemetry/metrics.ts';
 import type { Appends } from './appends.ts';
 import type { SpeedLimits } from './limits.ts';
+import type { RareLimits } from './rare.ts';
 
 export interface GatewayContext {
   readonly config: Config;
@@ -19,6 +20,7 @@ export interface GatewayContext {
   readonly push: PushVerbs;
   readonly appends: Appends;
   readonly limits: SpeedLimits;
+  readonly rare: RareLimits;
   readonly archive: Archive;
   readonly verifier: TokenVerifier;
   readonly logger: Logger;

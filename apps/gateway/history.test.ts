@@ -48,6 +48,7 @@ async function channelWith(
     await verbs.append({
       channel,
       kind: 'direct',
+      mayCreate: true,
       from: 'alice',
       clientId: `c${i}`,
       id: `00000000-0000-1000-8000-${String(i).padStart(12, '0')}`,

@@ -5,6 +5,7 @@ import type { AppContext, RunningApp } from '../../lib/config/context.ts';
 import { keyspace } from '../../lib/keyspace/index.ts';
 import { listenError } from '../../lib/process/port-owner.ts';
 import { startAlone } from '../../lib/process/run.ts';
+import { LimitVerbs } from '../../lib/redis/limit-verbs.ts';
 import { PushVerbs } from '../../lib/redis/push-verbs.ts';
 import type { ScriptObserver } from '../../lib/redis/scripts.ts';
 import { Verbs } from '../../lib/redis/verbs.ts';
@@ -12,6 +13,7 @@ import { Appends } from './appends.ts';
 import type { GatewayContext } from './context.ts';
 import { Hub } from './hub.ts';
 import { SpeedLimits } from './limits.ts';
+import { RareLimits } from './rare.ts';
 import { buildServer } from './server.ts';
 
 export interface RunningGateway extends RunningApp {
@@ -32,6 +34,7 @@ export async function startGateway(app: AppContext): Promise<RunningGateway> {
     push: new PushVerbs(store.command, keys, observe),
     appends: new Appends({ store, keys, verbs }),
     limits: new SpeedLimits(config),
+    rare: new RareLimits(new LimitVerbs(store.command, keys, observe), config, app.logger),
     verifier: createVerifier({
       ...(config.jwtSecret === undefined ? {} : { secret: config.jwtSecret }),
       ...(config.jwtIssuer === undefined ? {} : { issuer: config.jwtIssuer }),

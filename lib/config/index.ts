@@ -29,6 +29,10 @@ export interface Config {
 
 export interface Pace {
   framesPerS: number;
+  largeGroupPerS: number;
+  newChannelsPerHour: number;
+  /** 0: any number. */
+  connectionsPerMin: number;
 }
 
 /** The message is for the person who starts the process: it names the variable and says what to change. */
@@ -62,6 +66,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     return value;
   };
 
+  const production = text(variables.environment) === 'production';
   const dataDir = text(variables.dataDir) ?? '.millrace';
   const config: Config = {
     redisUrl: text(variables.redisUrl) ?? '',
@@ -71,7 +76,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     partitions: whole(variables.partitions),
     ackReplicas: whole(variables.ackReplicas),
     logLevel: text(variables.logLevel) ?? 'info',
-    production: text(variables.environment) === 'production',
+    production,
     dataDir,
     knownDevices: whole(variables.knownDevices),
     limits: {
@@ -85,7 +90,12 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
       group_members: whole(variables.groupMembers),
       receipts_up_to: whole(variables.receiptsUpTo),
     },
-    pace: { framesPerS: whole(variables.framesPerS) },
+    pace: {
+      framesPerS: whole(variables.framesPerS),
+      largeGroupPerS: whole(variables.largeGroupPerS),
+      newChannelsPerHour: whole(variables.newChannelsPerHour),
+      connectionsPerMin: production || env[variables.connectionsPerMin.name] ? whole(variables.connectionsPerMin) : 0,
+    },
   };
   const secret = text(variables.jwtSecret);
   if (secret !== undefined) config.jwtSecret = secret;

@@ -64,6 +64,8 @@ export function keyspace(partitions: number, { oneNode = false } = {}) {
 
     /** Whose a push token is, in the partition of the token's hash (in hexadecimal). */
     pushToken: (hash: string) => `push_token:${of(hash)}:${hash}`,
+    // For the whole deployment, in the partition of whatever is counted
+    bucket: (what: 'channels' | 'connections', whose: string) => `bucket:${of(whose)}:${what}:${whose}`,
 
     // A channel's, in the channel's partition
     channel: (channel: string) => `channel:${of(channel)}:${channel}`,

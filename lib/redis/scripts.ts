@@ -16,6 +16,7 @@ export type ScriptName =
   | 'advance'
   | 'append'
   | 'attach'
+  | 'bucket'
   | 'create'
   | 'deliver'
   | 'detach'

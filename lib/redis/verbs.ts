@@ -20,6 +20,8 @@ const KEEP_BEFORE_TRIM = 32;
 export interface AppendInput {
   channel: string;
   kind: 'direct' | 'group';
+  /** Whether a direct channel that does not exist may be made; else the reply is `new`. */
+  mayCreate?: boolean;
   from: string;
   clientId: string;
   /** Version 1 UUID. */
@@ -32,13 +34,19 @@ export interface AppendInput {
   via?: string;
   snippet: string;
 }
-export type AppendReply = { seq: number; id: string; ts: number; duplicate: boolean } | 'not_found';
+/** `members`: how many a group has; not told of a duplicate. */
+export type AppendReply =
+  | { seq: number; id: string; ts: number; duplicate: boolean; members?: number }
+  | 'not_found'
+  | 'new';
 
-type AppendedOne = ['ok', number, string, number, number] | ['not_found'] | ['error', string];
+type AppendedOne = ['ok', number, string, number, number, number?] | ['not_found'] | ['new'] | ['error', string];
 
 function appended(reply: AppendedOne): AppendReply | Error {
-  if (reply[0] === 'ok') return { seq: reply[1], id: reply[2], ts: reply[3], duplicate: reply[4] === 1 };
-  return reply[0] === 'not_found' ? 'not_found' : new Error(reply[1]);
+  if (reply[0] === 'error') return new Error(reply[1]);
+  if (reply[0] !== 'ok') return reply[0];
+  const [, seq, id, ts, duplicate, members] = reply;
+  return { seq, id, ts, duplicate: duplicate === 1, ...(members === undefined ? {} : { members }) };
 }
 
 export interface AttachInput {
@@ -117,7 +125,14 @@ export class Verbs {
       for (const m of messages) {
         keys.push(...this.#groupKeys(m.channel));
         for (let back = 0; back < 3; back++) keys.push(this.#keys.dedupe(m.channel, window - back));
-        args.push(m.from, m.clientId, m.id, m.channel, m.kind, m.content);
+        args.push(
+          m.from,
+          m.clientId,
+          m.id,
+          m.channel,
+          m.mayCreate && m.kind === 'direct' ? 'create' : m.kind,
+          m.content,
+        );
         args.push(m.metadata ?? '', m.name ?? '', m.via ?? '', m.snippet);
       }
       const reply = await this.#run<['window', number] | AppendedOne[]>('append', keys, args);

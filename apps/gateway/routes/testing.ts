@@ -12,6 +12,7 @@ import { loadConfig } from '../../../lib/config/index.ts';
 import { keyspace } from '../../../lib/keyspace/index.ts';
 import { connect } from '../../../lib/redis/connect.ts';
 import { compareIds } from '../../../lib/redis/ids.ts';
+import { LimitVerbs } from '../../../lib/redis/limit-verbs.ts';
 import { PushVerbs } from '../../../lib/redis/push-verbs.ts';
 import { Verbs } from '../../../lib/redis/verbs.ts';
 import { createLogger, createMetrics } from '../../../lib/telemetry/index.ts';
@@ -20,6 +21,7 @@ import { startRedis } from '../../../ops/redis/server.ts';
 import { Appends } from '../appends.ts';
 import type { GatewayContext } from '../context.ts';
 import { SpeedLimits } from '../limits.ts';
+import { RareLimits } from '../rare.ts';
 import { registerRoutes, serverOptions } from './index.ts';
 
 const secret = 'a secret that is at least thirty-two bytes long';
@@ -81,6 +83,7 @@ export async function startApi(env: Record<string, string> = {}): Promise<Api> {
     push: new PushVerbs(store.command, keys),
     appends: new Appends({ store, keys, verbs }),
     limits: new SpeedLimits(config),
+    rare: new RareLimits(new LimitVerbs(store.command, keys), config, logger),
     archive,
     verifier: createVerifier({ secret }),
     logger,
