@@ -14,6 +14,7 @@
 --- include clock
 --- include event
 --- include members
+--- include windows
 local window, window_ms = ARGV[1], 1800000
 local now = now_ms()
 if math.floor(now / window_ms) ~= tonumber(window) then return { 'window', now } end
@@ -52,13 +53,7 @@ local function accept(k, a)
     ARGV[a + 1], now, tonumber(head[3] or 0), extra)
   local latest = seq .. ' ' .. user .. ' ' .. stamp .. ' ' .. ARGV[a + 9]
   local first_of_window = string.sub(used, 1, #window) ~= window
-  if first_of_window then
-    local kept = window
-    for other in string.gmatch(used, '%d+') do
-      if other ~= window and tonumber(other) >= window - 2 then kept = kept .. ' ' .. other end
-    end
-    used = kept
-  end
+  if first_of_window then used = windows_with(used, window) end
   if not head[1] then
     redis.call('HSET', channel_key, 'seq', seq, 'last', log_id, 'message', latest, 'dedupe', used, 'kind', kind,
       'created', stamp)

@@ -24,6 +24,7 @@ local cap, ttl_ms, dormant_ms, bell_cap = tonumber(ARGV[1]), tonumber(ARGV[2]), 
 local now = now_ms()
 local rings, bells, rung, broken, written = {}, {}, {}, 0, 0
 local queue -- push:{u} of the present target
+local OWN = { message = true, edited = true, deleted = true }
 -- Whether this call has written anything. Out of memory can only strike a script's first write (Redis decides once),
 -- so afterwards an error is the user's own, and nobody's entry is applied twice because another's failed.
 local wrote = false
@@ -44,22 +45,27 @@ local function ring(prefix, user, sessions)
   end
 end
 
--- Moves the conversation's mark: `<last seq> <its ts> <unread> <read seq>`, and ` left` after one's removal. `at`: where
+-- Moves the conversation's mark: `<last seq> <ts> <unread> <read seq>`, and ` left` after one's removal. `at`: where
 -- in ARGV the entry's fields begin. Returns an error when nothing could be written.
 local function mark(conversations, user, known, at)
-  local last, unread, read
-  if known then last, unread, read = match(known, '^(%d+) %d+ (%d+) (%d+)') end
+  local last, unread, read, ts
+  if known then last, ts, unread, read = match(known, '^(%d+) (%d+) (%d+) (%d+)') end
   local seq = tonumber(ARGV[at + 5])
   if last and seq <= tonumber(last) then return end
   unread, read = tonumber(unread) or 0, tonumber(read) or seq - 1
   local kind, left = ARGV[at + 1], ''
+  local changes = kind == 'edited' or kind == 'deleted'
   if kind == 'message' then
     if ARGV[at + 9] == user then unread, read = 0, seq else unread = unread + 1 end
+  elseif kind == 'deleted' then
+    if ARGV[at + 9] ~= user and unread > 0 and tonumber(ARGV[at + 15]) > read then unread = unread - 1 end
   elseif kind == 'member' and ARGV[at + 15] == user then
     local action = ARGV[at + 17]
     if action == 'removed' then left = ' left' elseif action == 'added' then unread, read = 0, seq end
   end
-  local done = pcall('HSET', conversations, ARGV[at + 3], format('%d %s %d %d%s', seq, ARGV[at + 13], unread, read, left))
+  -- A change of an old message does not move the conversation up in the list.
+  if not (changes and ts) then ts = ARGV[at + 13] end
+  local done = pcall('HSET', conversations, ARGV[at + 3], format('%d %s %d %d%s', seq, ts, unread, read, left))
   if type(done) == 'table' then return done.err end
   wrote = true
 end
@@ -130,10 +136,10 @@ end
 local function deliver(key, dead, prefix, user, via, at, n)
   local devices, conversations = KEYS[key + 1], KEYS[key + 2]
   local known = pcall('HGET', conversations, ARGV[at + 3])
-  -- One's own message is for one's other devices, if there are any.
+  -- One's own message, and changes of it, are for one's other devices, if there are any.
   local seen, live, alone, away
   local own = ARGV[at + 9] == user
-  if own and ARGV[at + 1] == 'message' then
+  if own and OWN[ARGV[at + 1]] then
     local all = pcall('HGETALL', devices)
     if all.err then seen = all else alone = not has_other_device(all, via) end
   end

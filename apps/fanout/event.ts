@@ -17,7 +17,7 @@ export interface LogEvent {
 /** Fields that all entries open with, in this order; `append.lua` and the others write them so. */
 const HEAD = ['type', 'channel', 'seq', 'id', 'from', 'cid', 'ts'];
 /** For the workers only. */
-const INTERNAL = new Set(['prev', 'mv', 'via']);
+const INTERNAL = new Set(['prev', 'mv', 'via', 'target_id', 'prior']);
 
 export function parseEvent(entry: StreamEntry): LogEvent | { error: string } {
   const { fields } = entry;

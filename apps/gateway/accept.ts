@@ -90,7 +90,7 @@ export function asMillraceError(ctx: GatewayContext, error: unknown, doing: stri
   return new MillraceError('internal', 'unexpected failure', { cause: error });
 }
 
-function snippetOf(content: string): string {
+export function snippetOf(content: string): string {
   if (content.length <= SNIPPET_CHARACTERS) return content;
   const cut = content.slice(0, SNIPPET_CHARACTERS);
   return cut.isWellFormed() ? cut : cut.slice(0, -1); // not through the middle of a surrogate pair

@@ -3,6 +3,7 @@ import type { Archive } from '../../lib/archive/index.ts';
 import type { TokenVerifier } from '../../lib/auth/index.ts';
 import type { Config } from '../../lib/config/index.ts';
 import type { Keyspace } from '../../lib/keyspace/index.ts';
+import type { ChangeVerbs } from '../../lib/redis/change-verbs.ts';
 import type { RedisStore } from '../../lib/redis/connect.ts';
 import type { PushVerbs } from '../../lib/redis/push-verbs.ts';
 import type { Verbs } from '../../lib/redis/verbs.ts';
@@ -21,6 +22,7 @@ export interface GatewayContext {
   readonly appends: Appends;
   readonly limits: SpeedLimits;
   readonly rare: RareLimits;
+  readonly changes: ChangeVerbs;
   readonly archive: Archive;
   readonly verifier: TokenVerifier;
   readonly logger: Logger;

@@ -5,9 +5,11 @@ import { MillraceError } from '../../lib/protocol/errors.ts';
 import type { AckFrame, ClientFrame, ReadFrame, RefreshFrame, SendFrame } from '../../lib/protocol/frames.ts';
 import { compareIds } from '../../lib/redis/ids.ts';
 import { accept, asMillraceError, targetOf } from './accept.ts';
+import { changeMessage } from './changes.ts';
 import type { Caller } from './context.ts';
 import type { Hub } from './hub.ts';
 import { membershipOf } from './membership.ts';
+import { inOrder } from './ordered.ts';
 import type { Session } from './session.ts';
 
 export async function handleFrame(hub: Hub, session: Session, frame: ClientFrame, metadata?: string): Promise<void> {
@@ -18,6 +20,9 @@ export async function handleFrame(hub: Hub, session: Session, frame: ClientFrame
     switch (frame.type) {
       case 'send':
         return await send(hub, session, caller, frame, metadata);
+      case 'edit':
+      case 'delete':
+        return await changeMessage(hub, session, caller, frame);
       case 'ack':
         return ack(hub, session, caller, frame);
       case 'read':
@@ -46,7 +51,6 @@ function isSend({ type }: ClientFrame): boolean {
   return type === 'send' || type === 'edit' || type === 'delete';
 }
 
-/** One append per session and channel at a time: a sender's order is kept, whatever happens to the first. */
 async function send(hub: Hub, session: Session, caller: Caller, frame: SendFrame, metadata: string | undefined) {
   const { channel } = targetOf(caller, frame);
   const submission = {
@@ -56,21 +60,8 @@ async function send(hub: Hub, session: Session, caller: Caller, frame: SendFrame
     metadata,
     device: session.device,
   };
-  session.sending ??= new Map();
-  const { sending } = session;
-  const before = sending.get(channel);
-  const mine = before ? before.then(() => accept(hub.ctx, caller, submission)) : accept(hub.ctx, caller, submission);
-  const settled = mine.then(
-    () => undefined,
-    () => undefined,
-  );
-  sending.set(channel, settled);
-  try {
-    const accepted = await mine;
-    session.sendText(encodeAccepted({ ...accepted, ref: frame.ref }));
-  } finally {
-    if (sending.get(channel) === settled) sending.delete(channel);
-  }
+  const accepted = await inOrder(session, channel, () => accept(hub.ctx, caller, submission));
+  session.sendText(encodeAccepted({ ...accepted, ref: frame.ref }));
 }
 
 function ack(hub: Hub, session: Session, caller: Caller, { offset }: AckFrame): void {

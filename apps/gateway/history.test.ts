@@ -89,6 +89,8 @@ async function read(
       asked.tails.push({ minSeq, maxHops });
       return verbs.walk(channel, from, minSeq, maxHops);
     },
+    changes: (from, maxHops) => verbs.walk(channel, from, 1, maxHops, 'prior'),
+    archivedTo: '0-0',
     channel,
     query,
     head,

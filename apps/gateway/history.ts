@@ -1,7 +1,8 @@
 import { type LogEntry, rowOf } from '../../lib/archive/from-log.ts';
 import type { Archive, ArchiveRow } from '../../lib/archive/index.ts';
 import type { History, HistoryEntry } from '../../lib/protocol/http.ts';
-import { compareIds } from '../../lib/redis/ids.ts';
+import { compareIds, ZERO } from '../../lib/redis/ids.ts';
+import { changesAbove, type Walk } from './history-changes.ts';
 import { historyEntry } from './history-entry.ts';
 
 /**
@@ -16,7 +17,8 @@ import { historyEntry } from './history-entry.ts';
  *   passed without meeting is void: the chain says so;
  * * when the log has no more, the archive is read once more for what is still open, because an archiver may have
  *   written and trimmed in between; what is then in neither is void;
- * * without the archive, or when the walk is at its bound, a gap stays open, and `complete_to` ends before it.
+ * * without the archive, or when the walk is at its bound, a gap stays open, and `complete_to` ends before it;
+ * * changes that the archive may not have applied yet are looked up in the log (`history-changes.ts`).
  */
 export interface HistoryRequest {
   archive: Pick<Archive, 'page'>;
@@ -25,8 +27,12 @@ export interface HistoryRequest {
   channel: string;
   /** Exclusive bounds. With `after`: oldest first; otherwise newest first. */
   query: { before?: number; after?: number; limit: number };
-  /** The channel's last seq and its log id; seq 0 when nothing was ever sent. */
-  head: { seq: number; last: string };
+  /** The channel's last seq and its log id, seq 0 when nothing was ever sent; the log id of its latest change. */
+  head: { seq: number; last: string; changed?: string | undefined };
+  /** As `tail`, over the channel's changes alone. */
+  changes: Walk;
+  /** The archive has every entry up to this log id, as it was known before calling. */
+  archivedTo: string;
   /** What the caller may see, both ends included; undefined: all. */
   intervals?: readonly { from: number; to?: number }[];
   /** Told that the archive (the page is then made from the log, as far as that goes) or an entry could not be read. */
@@ -50,13 +56,8 @@ export async function readHistory(request: HistoryRequest): Promise<History> {
   const { query, head } = request;
   const newest = query.after === undefined;
   const ranges = visible(request);
-  const answer = (rows: ArchiveRow[], complete: number): History => ({
-    messages: rows.map(historyEntry).filter((entry): entry is HistoryEntry => entry !== undefined),
-    last_seq: head.seq,
-    complete_to: complete,
-  });
   if (ranges.length === 0) {
-    return answer([], head.seq);
+    return { messages: [], last_seq: head.seq, complete_to: head.seq };
   }
 
   const found = new Rows(ranges, newest, query.limit);
@@ -70,7 +71,26 @@ export async function readHistory(request: HistoryRequest): Promise<History> {
     open = again === undefined ? found.gaps().filter((gap) => gap.from < walked.reached) : [];
   }
   const lowest = open[0]?.from;
-  return answer(found.page(), lowest === undefined ? head.seq : lowest - 1);
+  const { rows, complete } = await latestState(request, found.page(), archived !== undefined);
+  return {
+    messages: rows.map(historyEntry).filter((entry): entry is HistoryEntry => entry !== undefined),
+    last_seq: head.seq,
+    complete_to: !complete ? 0 : lowest === undefined ? head.seq : lowest - 1,
+  };
+}
+
+/** The rows with the changes that the archive may lack; without the archive, with all that the log holds. */
+async function latestState(
+  { head, archivedTo, changes: walk, archiveFailed }: HistoryRequest,
+  rows: ArchiveRow[],
+  fromArchive: boolean,
+): Promise<{ rows: ArchiveRow[]; complete: boolean }> {
+  const above = fromArchive ? archivedTo : ZERO;
+  if (rows.length === 0 || head.changed === undefined || compareIds(head.changed, above) <= 0) {
+    return { rows, complete: true };
+  }
+  const { changes, complete } = await changesAbove(walk, head.changed, above, archiveFailed);
+  return { rows: rows.map((row) => changes.applyTo(row)), complete };
 }
 
 /** The sequence numbers asked for that the caller may see, ascending and apart. */

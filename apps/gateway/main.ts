@@ -5,6 +5,7 @@ import type { AppContext, RunningApp } from '../../lib/config/context.ts';
 import { keyspace } from '../../lib/keyspace/index.ts';
 import { listenError } from '../../lib/process/port-owner.ts';
 import { startAlone } from '../../lib/process/run.ts';
+import { ChangeVerbs } from '../../lib/redis/change-verbs.ts';
 import { LimitVerbs } from '../../lib/redis/limit-verbs.ts';
 import { PushVerbs } from '../../lib/redis/push-verbs.ts';
 import type { ScriptObserver } from '../../lib/redis/scripts.ts';
@@ -35,6 +36,7 @@ export async function startGateway(app: AppContext): Promise<RunningGateway> {
     appends: new Appends({ store, keys, verbs }),
     limits: new SpeedLimits(config),
     rare: new RareLimits(new LimitVerbs(store.command, keys, observe), config, app.logger),
+    changes: new ChangeVerbs(store.command, keys, observe),
     verifier: createVerifier({
       ...(config.jwtSecret === undefined ? {} : { secret: config.jwtSecret }),
       ...(config.jwtIssuer === undefined ? {} : { issuer: config.jwtIssuer }),

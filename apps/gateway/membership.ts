@@ -22,6 +22,8 @@ export interface Membership {
   readonly seq: number;
   /** Log id of the latest event. */
   readonly last: string;
+  /** Log id of the latest edit or deletion of a message; undefined: there was none. */
+  readonly changed: string | undefined;
   /** Null in a direct channel, and for a service that is no member. */
   readonly role: Role | null;
   /** Oldest first. A service sees all of a group. */
@@ -41,13 +43,13 @@ export async function membershipOf(ctx: GatewayContext, caller: Caller, channel:
   const { command } = ctx.store;
   if (parsed.kind === 'direct') {
     if (!isPartyTo(parsed, caller.user)) throw new MillraceError('forbidden', 'a direct channel of others');
-    const [seq, last] = await command.hmget(ctx.keys.channel(channel), 'seq', 'last');
+    const [seq, last, changed] = await command.hmget(ctx.keys.channel(channel), 'seq', 'last', 'changed');
     const members = parsed.a === parsed.b ? 1 : 2;
     const none = { role: null, title: null, owner: null };
-    return { channel, kind: 'direct', ...head(seq, last), ...none, intervals: EVERYTHING, members };
+    return { channel, kind: 'direct', ...head(seq, last, changed), ...none, intervals: EVERYTHING, members };
   }
-  const [[seq, last, title, owner, count], value] = await Promise.all([
-    command.hmget(ctx.keys.channel(channel), 'seq', 'last', 'title', 'owner', 'member_count'),
+  const [[seq, last, changed, title, owner, count], value] = await Promise.all([
+    command.hmget(ctx.keys.channel(channel), 'seq', 'last', 'changed', 'title', 'owner', 'member_count'),
     command.hget(ctx.keys.members(channel), caller.user),
   ]);
   const member = value ? parseMember(value) : undefined;
@@ -56,7 +58,7 @@ export async function membershipOf(ctx: GatewayContext, caller: Caller, channel:
   return {
     channel,
     kind: 'group',
-    ...head(seq, last),
+    ...head(seq, last, changed),
     role: present ? member.role : null,
     intervals: caller.service ? EVERYTHING : (member?.intervals ?? []),
     title: title || null,
@@ -65,8 +67,8 @@ export async function membershipOf(ctx: GatewayContext, caller: Caller, channel:
   };
 }
 
-function head(seq: string | null | undefined, last: string | null | undefined) {
-  return { seq: Number(seq ?? 0), last: last ?? ZERO };
+function head(seq: string | null | undefined, last: string | null | undefined, changed: string | null | undefined) {
+  return { seq: Number(seq ?? 0), last: last ?? ZERO, changed: changed ?? undefined };
 }
 
 export interface Member {

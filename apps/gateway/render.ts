@@ -53,6 +53,10 @@ function render(fields: readonly string[]): string | undefined {
     });
   }
   const head = { type, offset: '', channel, seq: Number(seq), id };
+  if (type === 'edited' || type === 'deleted') {
+    const change = { ...head, target: Number(extra('target')), from, client_id: clientId, ts: Number(ts) };
+    return JSON.stringify(type === 'edited' ? { ...change, content: extra('content') } : change);
+  }
   const by = { by: from, ts: Number(ts) };
   if (type === 'created') {
     const title = extra('title');

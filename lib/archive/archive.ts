@@ -11,6 +11,10 @@
  * | `channels_by_user` | a user in a channel, and whether they still are: what rebuilds a lost conversation list |
  * | `buckets_by_sender` | a bucket of a channel in which a sender wrote: where erasure and export have to look |
  *
+ * A message's row holds its latest state: `edited` and `deleted` rows are stored as themselves and applied to the message
+ * that they change. A deletion is final, whatever is written before or after it: no text of the message is left, neither in
+ * its row nor in those of its edits.
+ *
  * Invariant: every write carries the time of its log entry (`writtenAt`). A row never gives way to one with an older
  * time, so replays, and writers that woke up late, change nothing that came after them.
  */
@@ -21,7 +25,7 @@ export interface ArchiveRow {
   id: string;
   /** The log entry's id, `<ms>-<n>`. */
   logId: string;
-  /** `message`, `created`, `renamed`, `member`. */
+  /** `message`, `edited`, `deleted`, `created`, `renamed`, `member`. */
   type: string;
   from: string;
   clientId: string;
@@ -30,6 +34,12 @@ export interface ArchiveRow {
   content?: string;
   /** JSON, as it came. */
   metadata?: string;
+  /** Of `edited` and `deleted`: the message that it changes. */
+  target?: { seq: number; id: string };
+  /** Of a message as it is read: the latest change of its content, by its seq and its time (Unix milliseconds). */
+  edited?: { seq: number; at: number };
+  /** Of a message as it is read: neither content nor metadata are left. Its `edited` rows have no content either. */
+  deleted?: true;
   /**
    * JSON with the event's other fields. created: `{title?, members: [user]}`; renamed: `{title}`;
    * member: `{user, action, role}`.

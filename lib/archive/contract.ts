@@ -239,6 +239,121 @@ export function archiveContract(name: string, open: () => Promise<Archive>): voi
       expect(await archive.channelsOf(b)).toEqual([dm]);
     });
 
+    describe('edits and deletions', () => {
+      const oldest = (channel: string) => archive.page(channel, { limit: 50, order: 'oldest' });
+      const message = (channel: string, seq: number) =>
+        row(channel, seq, { content: 'secret', metadata: '{"k":"secret"}' });
+      const change = (target: ArchiveRow, seq: number, content?: string) =>
+        row(target.channel, seq, {
+          type: content === undefined ? 'deleted' : 'edited',
+          target: { seq: target.seq, id: target.id },
+          ...(content === undefined ? {} : { content }),
+        });
+
+      test('the message has the latest text and says when; each edit is a row of its own', async () => {
+        const channel = group();
+        const [first, other] = [message(channel, 1), message(channel, 2)];
+        const [edit, again] = [change(first, 3, 'second'), change(first, 4, 'third')];
+        await archive.write([first, other, edit, again]);
+        const edited = { ...first, content: 'third', edited: { seq: 4, at: again.ts } };
+        expect(await oldest(channel)).toEqual([edited, other, edit, again]);
+        await archive.write([first]);
+        await archive.write([edit, first]);
+        await archive.write([edit]);
+        expect(await oldest(channel)).toEqual([edited, other, edit, again]);
+      });
+
+      test('a deletion is final and leaves no text, neither in the message nor in its edits', async () => {
+        const channel = group();
+        const [first, other] = [message(channel, 1), message(channel, 2)];
+        const [edit, deletion, late] = [
+          change(first, 3, 'secret too'),
+          change(first, 4),
+          change(first, 5, 'late secret'),
+        ];
+        await archive.write([first, other, edit, change(other, 6, 'of the other')]);
+        await archive.write([deletion]);
+        await archive.write([late]);
+        await archive.write([first, edit]);
+        const rows = await oldest(channel);
+        expect(JSON.stringify(rows.filter(({ seq }) => seq !== 2 && seq !== 6))).not.toContain('secret');
+        expect(rows[0]).toEqual({ ...bare(first), deleted: true });
+        expect(rows[2]).toEqual(bare(edit));
+        expect(rows[3]).toEqual(deletion);
+        expect(rows[4]).toEqual(bare(late));
+        expect(rows[1]).toMatchObject({ content: 'of the other', edited: { seq: 6 } });
+      });
+
+      // What one writer does: the log's order, batches of any size, each perhaps repeated; and a frozen one that wakes up.
+      test('in whatever order rows are written and repeated, the outcome is the log’s', async () => {
+        const name = group();
+        const first = message(name, 1);
+        const log = [
+          first,
+          change(first, 2, 'one'),
+          change(first, 3, 'two'),
+          change(first, 4),
+          change(first, 5, 'three'),
+        ];
+        for (const upTo of [3, 5]) {
+          const rows = log.slice(0, upTo);
+          const expected =
+            upTo === 3
+              ? [{ ...first, content: 'two', edited: { seq: 3, at: log[2]?.ts } }, ...rows.slice(1)]
+              : [{ ...bare(first), deleted: true }, ...rows.slice(1).map(bare)];
+          for (const order of permutations(rows)) {
+            const channel = group();
+            const own = order.map((one) => ({ ...one, channel }));
+            const cut = Math.floor(Math.random() * own.length);
+            await archive.write(own.slice(0, cut));
+            await archive.write(own.slice(cut));
+            await archive.write(own.slice(Math.floor(Math.random() * own.length)));
+            const path = own.map(({ seq }) => seq).join(' ');
+            expect(await oldest(channel), path).toEqual(expected.map((one) => ({ ...one, channel })));
+          }
+        }
+      });
+
+      test('writers at once agree on a deletion', async () => {
+        for (let round = 0; round < 10; round++) {
+          const channel = group();
+          const first = message(channel, 1);
+          const [edit, deletion] = [change(first, 2, 'secret too'), change(first, 3)];
+          await Promise.all([archive.write([first, edit]), archive.write([deletion]), archive.write([edit])]);
+          expect(await oldest(channel)).toEqual([{ ...bare(first), deleted: true }, bare(edit), deletion]);
+        }
+      });
+
+      test('a change far behind its message, in another bucket', async () => {
+        const channel = group();
+        const first = message(channel, 7);
+        const edit = change(first, 2 * BUCKET_SIZE + 3, 'secret too');
+        await archive.write([first, edit]);
+        expect((await archive.page(channel, { limit: 1, order: 'oldest' }))[0]).toMatchObject({
+          content: 'secret too',
+        });
+        await archive.write([change(first, 3 * BUCKET_SIZE)]);
+        expect(JSON.stringify(await oldest(channel))).not.toContain('secret');
+      });
+
+      test('of a message that nobody has, a change is a row and nothing more', async () => {
+        const channel = group();
+        const missing = message(channel, 1);
+        const rows = [message(channel, 2), change(missing, 3, 'text'), change(missing, 4)];
+        await archive.write(rows);
+        expect(await oldest(channel)).toEqual([rows[0], bare(rows[1]!), rows[2]]);
+      });
+
+      test('one sequence number given out twice: only the message that was meant is changed', async () => {
+        const channel = group();
+        const [one, two] = [message(channel, 1), message(channel, 1)];
+        await archive.write([one, two, change(two, 2, 'changed')]);
+        const rows = (await oldest(channel)).filter(({ seq }) => seq === 1);
+        expect(rows.find(({ id }) => id === one.id)).toEqual(one);
+        expect(rows.find(({ id }) => id === two.id)).toMatchObject({ content: 'changed' });
+      });
+    });
+
     test('a row that can never be written is named, and nothing of its batch is stored', async () => {
       const channel = group();
       const broken: Partial<ArchiveRow>[] = [
@@ -248,6 +363,9 @@ export function archiveContract(name: string, open: () => Promise<Archive>): voi
         { type: 'member', data: '{"user":"bob","action":"flown","role":"member"}' },
         { type: 'created', data: 'not json' },
         { type: 'renamed', data: '[]' },
+        { type: 'edited', content: 'x' },
+        { type: 'deleted', target: { seq: 2, id: timeUuid(START) } },
+        { type: 'deleted', target: { seq: 1, id: 'not-a-uuid' } },
       ];
       for (const fields of broken) {
         const bad = { ...row(channel, 2), ...fields };
@@ -301,6 +419,16 @@ function timeUuid(ms: number): string {
   clockAndNode[0] = (clockAndNode[0]! & 0x3f) | 0x80;
   const tail = clockAndNode.toString('hex');
   return `${ticks.slice(7)}-${ticks.slice(3, 7)}-1${ticks.slice(0, 3)}-${tail.slice(0, 4)}-${tail.slice(4)}`;
+}
+
+/** Without any text. */
+function bare({ content: _, metadata: __, ...rest }: ArchiveRow): ArchiveRow {
+  return rest;
+}
+
+function permutations<T>(all: readonly T[]): T[][] {
+  if (all.length < 2) return [[...all]];
+  return all.flatMap((one, i) => permutations(all.toSpliced(i, 1)).map((rest) => [one, ...rest]));
 }
 
 function later(logId: string, ms: number): string {

@@ -8,8 +8,10 @@ export interface LogEntry {
 
 /** Columns of their own in a row, by the log's name for them. */
 const COLUMNS = new Set(['type', 'channel', 'seq', 'id', 'from', 'cid', 'ts', 'content', 'metadata']);
+/** Of a change of a message: columns too. */
+const TARGET = new Set(['target', 'target_id']);
 /** For delivery only; history does not need them. */
-const DELIVERY = new Set(['prev', 'mv', 'name', 'via']);
+const DELIVERY = new Set(['prev', 'mv', 'name', 'via', 'prior']);
 
 /**
  * The row that a log entry becomes. Fields of an event that have no column go into `data`, whatever they are called, so
@@ -34,24 +36,28 @@ export function rowOf(entry: LogEntry): ArchiveRow {
     }
     return value;
   };
+  const type = need('type');
+  const isChange = type === 'edited' || type === 'deleted';
   const data: Record<string, string | string[]> = {};
   for (const [name, value] of values) {
-    if (!COLUMNS.has(name) && !DELIVERY.has(name)) {
+    if (!COLUMNS.has(name) && !DELIVERY.has(name) && !(isChange && TARGET.has(name))) {
       data[name] = name === 'members' ? value.split(' ').filter((user) => user !== '') : value;
     }
   }
   const [content, metadata] = [values.get('content'), values.get('metadata')];
+  const target = isChange ? { target: { seq: number('target'), id: need('target_id') } } : {};
   return {
     channel: need('channel'),
     seq: number('seq'),
     id: need('id'),
     logId: entry.id,
-    type: need('type'),
+    type,
     from: need('from'),
     clientId: need('cid'),
     ts: number('ts'),
     ...(content === undefined ? {} : { content }),
     ...(metadata === undefined || metadata === '' ? {} : { metadata }),
+    ...target,
     ...(Object.keys(data).length === 0 ? {} : { data: JSON.stringify(data) }),
   };
 }

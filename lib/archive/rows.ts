@@ -36,6 +36,20 @@ export interface ChannelChange {
   at: number;
 }
 
+/** An edit (`content`) or a deletion of a message. */
+export interface MessageChange {
+  channel: string;
+  /** The change's own row. */
+  seq: number;
+  id: string;
+  logId: string;
+  target: { seq: number; id: string };
+  deletes: boolean;
+  content: string | undefined;
+  ts: number;
+  at: number;
+}
+
 /** What a batch of rows means for the tables beside `messages`. */
 export interface Consequences {
   /** The highest row of each channel. */
@@ -44,6 +58,7 @@ export interface Consequences {
   members: MemberChange[];
   /** Users of direct channels that begin in this batch: such a channel has no `created` event. */
   peers: { user: string; channel: string; seq: number; at: number }[];
+  changes: MessageChange[];
   /** Keyed, so that a bucket appears once. */
   senderBuckets: Map<string, { sender: string; channel: string; bucket: number; at: number }>;
 }
@@ -66,6 +81,7 @@ export function consequencesOf(rows: readonly ArchiveRow[]): Consequences {
     channels: [],
     members: [],
     peers: [],
+    changes: [],
     senderBuckets: new Map(),
   };
   for (const row of rows) {
@@ -75,13 +91,17 @@ export function consequencesOf(rows: readonly ArchiveRow[]): Consequences {
     if (head === undefined || row.seq > head.seq) {
       result.heads.set(row.channel, row);
     }
-    if (row.type === 'message') {
+    // An edit's text is its sender's as well: erasure and export look for both.
+    if (row.type === 'message' || row.type === 'edited') {
       const bucket = bucketOf(row.seq);
       const key = `${row.from} ${row.channel} ${bucket}`;
       if (!result.senderBuckets.has(key)) {
         result.senderBuckets.set(key, { sender: row.from, channel: row.channel, bucket, at });
       }
-    } else {
+    }
+    if (row.type === 'edited' || row.type === 'deleted') {
+      result.changes.push(changeOf(row, at));
+    } else if (row.type !== 'message') {
       readEvent(row, at, result);
     }
     if (row.seq === 1 && row.channel.startsWith('dm:')) {
@@ -91,6 +111,14 @@ export function consequencesOf(rows: readonly ArchiveRow[]): Consequences {
     }
   }
   return result;
+}
+
+function changeOf(row: ArchiveRow, at: number): MessageChange {
+  const { channel, seq, id, logId, target, content, ts } = row;
+  if (target === undefined || !isSeq(target.seq) || target.seq >= seq || !UUID.test(target.id)) {
+    throw badRow(row, 'it names no message before itself');
+  }
+  return { channel, seq, id, logId, target, deletes: row.type === 'deleted', content, ts, at };
 }
 
 function readEvent(row: ArchiveRow, at: number, result: Consequences): void {
@@ -146,7 +174,7 @@ function checkRow(row: ArchiveRow): void {
   if (row.channel === '') {
     throw badRow(row, 'its channel is empty');
   }
-  if (!Number.isSafeInteger(row.seq) || row.seq < 1) {
+  if (!isSeq(row.seq)) {
     throw badRow(row, 'its seq is not a positive integer');
   }
   if (!UUID.test(row.id)) {
@@ -158,6 +186,10 @@ function checkRow(row: ArchiveRow): void {
   if (!Number.isSafeInteger(row.ts)) {
     throw badRow(row, 'its ts is not an integer');
   }
+}
+
+function isSeq(seq: number): boolean {
+  return Number.isSafeInteger(seq) && seq >= 1;
 }
 
 function badRow(row: ArchiveRow, why: string, cause?: unknown): ArchiveError {

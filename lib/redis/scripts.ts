@@ -17,6 +17,7 @@ export type ScriptName =
   | 'append'
   | 'attach'
   | 'bucket'
+  | 'change'
   | 'create'
   | 'deliver'
   | 'detach'

@@ -287,12 +287,12 @@ export class Verbs {
     return this.#run<number>('advance', [this.#keys.positions(p), this.#keys.log(p)], [role, to, tailMs, ...roles]);
   }
 
-  /** A channel's entries backwards from a log id, newest first; `next` is where to go on. */
-  async walk(channel: string, from: string, lowestSeq: number, hops: number) {
+  /** A channel's entries, or its changes alone, backwards from a log id, newest first; `next` is where to go on. */
+  async walk(channel: string, from: string, lowestSeq: number, hops: number, link: 'prev' | 'prior' = 'prev') {
     const [next, ...entries] = await this.#run<[string, ...[string, string[]][]]>(
       'walk',
       [this.#keys.log(this.#keys.partitionOf(channel))],
-      [from, lowestSeq, hops],
+      [from, lowestSeq, hops, link],
     );
     return { next: next || null, entries: entries.map(([id, fields]) => ({ id, fields })) };
   }

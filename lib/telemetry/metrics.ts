@@ -57,7 +57,7 @@ export const declarations = {
     name: 'messages_accepted_total',
     kind: 'counter',
     unit: 'messages',
-    help: 'Messages durably in the log and answered so, by the way they came (ws, http); duplicates not counted.',
+    help: 'Messages, their edits and deletions, durably in the log and answered so, by the way they came (ws, http); duplicates not counted.',
     labels: ['via'],
   },
   delivered: {

@@ -10,6 +10,7 @@ import { openArchive } from '../../../lib/archive/index.ts';
 import { createVerifier, signToken } from '../../../lib/auth/index.ts';
 import { loadConfig } from '../../../lib/config/index.ts';
 import { keyspace } from '../../../lib/keyspace/index.ts';
+import { ChangeVerbs } from '../../../lib/redis/change-verbs.ts';
 import { connect } from '../../../lib/redis/connect.ts';
 import { compareIds } from '../../../lib/redis/ids.ts';
 import { LimitVerbs } from '../../../lib/redis/limit-verbs.ts';
@@ -84,6 +85,7 @@ export async function startApi(env: Record<string, string> = {}): Promise<Api> {
     appends: new Appends({ store, keys, verbs }),
     limits: new SpeedLimits(config),
     rare: new RareLimits(new LimitVerbs(store.command, keys), config, logger),
+    changes: new ChangeVerbs(store.command, keys),
     archive,
     verifier: createVerifier({ secret }),
     logger,
@@ -132,7 +134,9 @@ export async function startApi(env: Record<string, string> = {}): Promise<Api> {
           if (done !== undefined && compareIds(logId, done) <= 0) continue;
           // Through a source of its own per channel and user: the cursors are the real worker's business.
           const block = { source: sourceFor(at), target, after: '0-0', last: logId, floor: false };
-          const kept = fields.filter((_, i) => !['prev', 'mv'].includes(fields[i - (i % 2)] ?? ''));
+          const kept = fields.filter(
+            (_, i) => !['prev', 'mv', 'prior', 'target_id'].includes(fields[i - (i % 2)] ?? ''),
+          );
           await ctx.verbs.deliver([{ ...block, deliveries: [{ logId, via: '', fields: kept, recipients: [user] }] }]);
           cursors.set(at, logId);
         }

@@ -58,8 +58,21 @@ describe('the Cassandra archive', () => {
       message: expect.stringContaining('millrace schema'),
     });
     await expect(archive.write(messages('g:a', 1))).rejects.toMatchObject({ code: 'schema', retryable: true });
-    expect(await archive.applySchema()).toEqual(['001_history']);
+    expect(await archive.applySchema()).toEqual(['001_history', '002_changes']);
     await archive.ready();
+  });
+
+  test('a migration that broke off in the middle is done again', async () => {
+    const client = new Client({ contactPoints: [cassandra.contactPoint], localDataCenter: 'datacenter1' });
+    try {
+      await client.execute("DELETE FROM own.schema_migrations WHERE name = '002_changes'");
+      await client.execute('ALTER TABLE own.messages DROP deleted');
+      await expect(archive.ready()).rejects.toMatchObject({ code: 'schema' });
+      expect(await archive.applySchema()).toEqual(['002_changes']);
+      await archive.ready();
+    } finally {
+      await client.shutdown();
+    }
   });
 
   test('history has the unified compaction, and is spread by channel and bucket', async () => {

@@ -2,11 +2,19 @@ import type { Client } from 'cassandra-driver';
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 import { type Archive, ArchiveError, type ArchiveRow, type PageQuery } from '../archive.ts';
-import { BUCKET_SIZE, bucketOf, consequencesOf } from '../rows.ts';
+import { BUCKET_SIZE, bucketOf, consequencesOf, type MessageChange, writtenAt } from '../rows.ts';
 import { createClient } from './driver.ts';
 import { archiveError } from './errors.ts';
 import { appliedMigrations, applySchema, MIGRATIONS } from './schema.ts';
-import { type Batch, fromRow, indexBatches, messageBatches, type Queries, queriesFor } from './statements.ts';
+import {
+  type Batch,
+  changeBatches,
+  fromRow,
+  indexBatches,
+  messageBatches,
+  type Queries,
+  queriesFor,
+} from './statements.ts';
 import { type CassandraAddress, parseCassandraUrl } from './url.ts';
 
 /**
@@ -82,6 +90,7 @@ export class CassandraArchive implements Archive {
     const consequences = consequencesOf(rows);
     await this.#run(`write ${rows.length} rows`, async () => {
       await this.#sendAll(messageBatches(this.#queries, rows));
+      await this.#sendAll(changeBatches(this.#queries, consequences.changes));
       const buckets = [...consequences.senderBuckets].filter(([key]) => !this.#knownBuckets.has(key));
       await this.#sendAll([
         ...indexBatches(this.#queries, consequences),
@@ -92,6 +101,7 @@ export class CassandraArchive implements Archive {
       for (const [key] of buckets) {
         this.#knownBuckets.set(key, true);
       }
+      await this.#emptyDeleted(consequences.changes);
     });
   }
 
@@ -158,7 +168,35 @@ export class CassandraArchive implements Archive {
   ): Promise<ArchiveRow[]> {
     const query = newest ? this.#queries.pageNewest : this.#queries.pageOldest;
     const result = await this.#read(query, [channel, bucket, after, before, limit], limit);
-    return result.rows.map((row) => fromRow(channel, row));
+    // A change whose message was never written left cells, but no row.
+    return result.rows.filter((row) => row.get('type') !== null).map((row) => fromRow(channel, row));
+  }
+
+  /**
+   * Takes the texts of deleted messages out of the rows of their edits. Whoever writes a change looks only after it: of two
+   * that write at once, at least the last to look sees both. Of two cells with the same time the empty one wins, so an
+   * edit that is written again stays empty.
+   */
+  async #emptyDeleted(changes: readonly MessageChange[]): Promise<void> {
+    const targets = new Map(
+      changes.map(({ channel, target: { seq, id } }) => [`${channel} ${id}`, { channel, seq, id }]),
+    );
+    const batches: Batch[] = [];
+    for (const { channel, seq, id } of targets.values()) {
+      const message = [channel, bucketOf(seq), seq, id];
+      const { rows } = await this.#client.execute(this.#queries.deletionOf, message, { prepare: true });
+      if (rows[0]?.get('deleted') !== true) continue;
+      const options = { prepare: true, autoPage: true };
+      for await (const edit of await this.#client.execute(this.#queries.editsOf, message, options)) {
+        const at = writtenAt(String(edit.get('log_id')));
+        const edited = Number(edit.get('seq'));
+        const own = [at, channel, bucketOf(edited), edited, edit.get('message_id')];
+        batches.push([{ query: this.#queries.emptyChange, params: own }]);
+        // One that came after the deletion has put its text into the message.
+        batches.push([{ query: this.#queries.emptyChange, params: [at, ...message] }]);
+      }
+    }
+    await this.#sendAll(batches);
   }
 
   #read(query: string, params: unknown[], limit: number) {

@@ -52,6 +52,21 @@ export const MIGRATIONS: readonly Migration[] = [
        ) WITH compaction = ${overwritten} AND comment = 'where a sender wrote: for erasure and export'`,
     ],
   },
+  {
+    name: '002_changes',
+    statements: (ks, { overwritten }) => [
+      // Of an edit or a deletion, the message that it changes; of a message, the latest of its changes.
+      `ALTER TABLE ${ks}.messages ADD target_seq bigint`,
+      `ALTER TABLE ${ks}.messages ADD target_id timeuuid`,
+      `ALTER TABLE ${ks}.messages ADD edited_seq bigint`,
+      `ALTER TABLE ${ks}.messages ADD edited_at timestamp`,
+      `ALTER TABLE ${ks}.messages ADD deleted boolean`,
+      `CREATE TABLE IF NOT EXISTS ${ks}.edits_by_message (
+         channel_id text, bucket int, target_seq bigint, target_id timeuuid, seq bigint, message_id timeuuid, log_id text,
+         PRIMARY KEY ((channel_id, bucket), target_seq, target_id, seq, message_id)
+       ) WITH compaction = ${overwritten} AND comment = 'where a deletion finds the texts of the edits; bucket of target'`,
+    ],
+  },
 ];
 
 /** Applies what is missing, in order; one at a time per keyspace (every statement can be repeated after a failure). */
@@ -75,7 +90,7 @@ export async function applySchema(client: Client, address: CassandraAddress): Pr
       continue;
     }
     for (const statement of statements(keyspace, compactionFor(version))) {
-      await client.execute(statement);
+      await executeOnce(client, statement);
     }
     await client.execute(
       `INSERT INTO ${keyspace}.schema_migrations (name, applied_at) VALUES (?, ?)`,
@@ -87,6 +102,16 @@ export async function applySchema(client: Client, address: CassandraAddress): Pr
     names.push(name);
   }
   return names;
+}
+
+/** `ADD IF NOT EXISTS` is newer than some servers: a column that an attempt before had added is no failure. */
+async function executeOnce(client: Client, statement: string): Promise<void> {
+  try {
+    await client.execute(statement);
+  } catch (error) {
+    const exists = error instanceof Error && /already exists|conflicts with an existing column/i.test(error.message);
+    if (!exists || !statement.startsWith('ALTER TABLE')) throw error;
+  }
 }
 
 export async function appliedMigrations(client: Client, keyspace: string): Promise<string[]> {

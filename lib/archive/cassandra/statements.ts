@@ -1,6 +1,6 @@
 import type { types } from 'cassandra-driver';
 import type { ArchiveRow } from '../archive.ts';
-import { bucketOf, type Consequences, writtenAt } from '../rows.ts';
+import { bucketOf, type Consequences, type MessageChange, writtenAt } from '../rows.ts';
 
 /** One statement with its values. `undefined` leaves a column unset, which makes no tombstone. */
 export interface Write {
@@ -18,6 +18,12 @@ const BATCH_BYTES = 128 * 1024;
 
 export interface Queries {
   putMessage: string;
+  putEdited: string;
+  putDeleted: string;
+  putEditOf: string;
+  emptyChange: string;
+  deletionOf: string;
+  editsOf: string;
   putLastSeq: string;
   putTitle: string;
   putCreated: string;
@@ -31,13 +37,23 @@ export interface Queries {
 }
 
 export function queriesFor(ks: string): Queries {
-  const columns = 'seq, message_id, log_id, type, sender_id, client_id, content, metadata, data, created_at';
+  const columns =
+    'seq, message_id, log_id, type, sender_id, client_id, content, metadata, data, created_at, target_seq, target_id';
+  const row = 'channel_id = ? AND bucket = ? AND seq = ? AND message_id = ?';
   const page = (order: string) =>
-    `SELECT ${columns} FROM ${ks}.messages WHERE channel_id = ? AND bucket = ? AND seq > ? AND seq < ?
+    `SELECT ${columns}, edited_seq, edited_at, deleted FROM ${ks}.messages WHERE channel_id = ? AND bucket = ? AND seq > ? AND seq < ?
      ORDER BY seq ${order} LIMIT ?`;
   return {
     putMessage: `INSERT INTO ${ks}.messages (channel_id, bucket, ${columns})
-      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?`,
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?`,
+    putEdited: `UPDATE ${ks}.messages USING TIMESTAMP ? SET content = ?, edited_seq = ?, edited_at = ? WHERE ${row}`,
+    putDeleted: `UPDATE ${ks}.messages USING TIMESTAMP ? SET content = null, metadata = null, deleted = true WHERE ${row}`,
+    putEditOf: `INSERT INTO ${ks}.edits_by_message
+      (channel_id, bucket, target_seq, target_id, seq, message_id, log_id) VALUES (?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?`,
+    emptyChange: `UPDATE ${ks}.messages USING TIMESTAMP ? SET content = null WHERE ${row}`,
+    deletionOf: `SELECT deleted FROM ${ks}.messages WHERE ${row}`,
+    editsOf: `SELECT seq, message_id, log_id FROM ${ks}.edits_by_message
+      WHERE channel_id = ? AND bucket = ? AND target_seq = ? AND target_id = ?`,
     putLastSeq: `UPDATE ${ks}.channels USING TIMESTAMP ? SET last_seq = ? WHERE channel_id = ?`,
     putTitle: `UPDATE ${ks}.channels USING TIMESTAMP ? SET title = ? WHERE channel_id = ?`,
     putCreated: `UPDATE ${ks}.channels USING TIMESTAMP ? SET created_by = ?, created_at = ? WHERE channel_id = ?`,
@@ -85,11 +101,25 @@ export function messageBatches(queries: Queries, rows: readonly ArchiveRow[]): B
         row.metadata,
         row.data,
         new Date(row.ts),
+        row.target?.seq,
+        row.target?.id,
         writtenAt(row.logId),
       ],
     });
   }
   return batches;
+}
+
+/** The changes as they are applied to their messages: cells with the log's time, so that the latest wins in any order. */
+export function changeBatches(queries: Queries, changes: readonly MessageChange[]): Batch[] {
+  return changes.flatMap(({ channel, seq, id, logId, target, deletes, content, ts, at }): Batch[] => {
+    const row = [channel, bucketOf(target.seq), target.seq, target.id];
+    if (deletes) return [[{ query: queries.putDeleted, params: [at, ...row] }]];
+    return [
+      [{ query: queries.putEdited, params: [at, content, seq, new Date(ts), ...row] }],
+      [{ query: queries.putEditOf, params: [...row, seq, id, logId, at] }],
+    ];
+  });
 }
 
 /** What follows from the rows, in the other tables; again each batch within one partition. */
@@ -131,6 +161,7 @@ export function fromRow(channel: string, row: types.Row): ArchiveRow {
     const value: unknown = row.get(name);
     return typeof value === 'string' ? { [key]: value } : {};
   };
+  const changes = changesIn(row);
   return {
     channel,
     seq: Number(row.get('seq')),
@@ -140,8 +171,17 @@ export function fromRow(channel: string, row: types.Row): ArchiveRow {
     from: String(row.get('sender_id')),
     clientId: String(row.get('client_id')),
     ts: (row.get('created_at') as Date).getTime(),
-    ...optional('content', 'content'),
-    ...optional('metadata', 'metadata'),
+    ...(changes.deleted ? {} : { ...optional('content', 'content'), ...optional('metadata', 'metadata') }),
     ...optional('data', 'data'),
+    ...changes,
   };
+}
+
+function changesIn(row: types.Row): Pick<ArchiveRow, 'target' | 'edited' | 'deleted'> {
+  if (row.get('target_seq') !== null) {
+    return { target: { seq: Number(row.get('target_seq')), id: String(row.get('target_id')) } };
+  }
+  if (row.get('deleted') === true) return { deleted: true };
+  if (row.get('edited_seq') === null) return {};
+  return { edited: { seq: Number(row.get('edited_seq')), at: (row.get('edited_at') as Date).getTime() } };
 }

@@ -5,6 +5,7 @@ import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 import { type Archive, ArchiveError, type ArchiveRow, type PageQuery } from '../archive.ts';
 import { consequencesOf, writtenAt } from '../rows.ts';
+import { applyChanges } from './changes.ts';
 import { MIGRATIONS } from './schema.ts';
 import { prepare, type Statements, type StoredRow } from './statements.ts';
 import { Writer } from './writer.ts';
@@ -107,9 +108,12 @@ export class EmbeddedArchive implements Archive {
             row.metadata ?? null,
             row.data ?? null,
             row.ts,
+            row.target?.seq ?? null,
+            row.target?.id ?? null,
             writtenAt(row.logId),
           );
         }
+        applyChanges(s, rows);
         for (const change of channels) {
           if (change.title !== undefined) {
             s.putTitle.run(change.channel, change.title, change.at);
@@ -251,5 +255,8 @@ function fromStored(row: StoredRow): ArchiveRow {
     ...(row.content === null ? {} : { content: row.content }),
     ...(row.metadata === null ? {} : { metadata: row.metadata }),
     ...(row.data === null ? {} : { data: row.data }),
+    ...(row.target_seq === null ? {} : { target: { seq: row.target_seq, id: row.target_id ?? '' } }),
+    ...(row.edited_seq === null ? {} : { edited: { seq: row.edited_seq, at: row.edited_at ?? 0 } }),
+    ...(row.deleted === null ? {} : { deleted: true as const }),
   };
 }

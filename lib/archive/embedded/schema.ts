@@ -37,4 +37,17 @@ export const MIGRATIONS: readonly Migration[] = [
       ) WITHOUT ROWID;
     `,
   },
+  {
+    name: '002_changes',
+    // target_seq and target_id: of an edit or a deletion, the message that it changes. edited_seq, edited_at and deleted:
+    // of a message, the latest of its changes.
+    sql: `
+      ALTER TABLE messages ADD COLUMN target_seq INTEGER;
+      ALTER TABLE messages ADD COLUMN target_id TEXT;
+      ALTER TABLE messages ADD COLUMN edited_seq INTEGER;
+      ALTER TABLE messages ADD COLUMN edited_at INTEGER;
+      ALTER TABLE messages ADD COLUMN deleted INTEGER;
+      CREATE INDEX messages_by_target ON messages (channel_id, target_seq) WHERE target_seq IS NOT NULL;
+    `,
+  },
 ];

@@ -12,10 +12,30 @@ export interface StoredRow {
   metadata: string | null;
   data: string | null;
   created_at: number;
+  target_seq: number | null;
+  target_id: string | null;
+  edited_seq: number | null;
+  edited_at: number | null;
+  deleted: number | null;
+}
+
+/** An `edited` or `deleted` row, as its target is settled from it. */
+export interface StoredChange {
+  rowid: number;
+  type: string;
+  seq: number;
+  target_id: string;
+  content: string | null;
+  created_at: number;
 }
 
 export interface Statements {
   putMessage: StatementSync;
+  changedBetween: StatementSync;
+  changesOf: StatementSync;
+  setEdited: StatementSync;
+  setDeleted: StatementSync;
+  emptyChange: StatementSync;
   putTitle: StatementSync;
   putCreated: StatementSync;
   putMember: StatementSync;
@@ -28,23 +48,40 @@ export interface Statements {
 }
 
 const COLUMNS =
-  'channel_id, seq, message_id, log_id, type, sender_id, client_id, content, metadata, data, created_at' as const;
+  'channel_id, seq, message_id, log_id, type, sender_id, client_id, content, metadata, data, created_at, target_seq, target_id' as const;
 
 /** Every put compares write times as Cassandra does: the newer wins, and of two equal ones the later call. */
 export function prepare(db: DatabaseSync): Statements {
   const page = (direction: 'ASC' | 'DESC') =>
     db.prepare(
-      `SELECT ${COLUMNS} FROM messages WHERE channel_id = ? AND seq > ? AND seq < ?
+      `SELECT ${COLUMNS}, edited_seq, edited_at, deleted FROM messages WHERE channel_id = ? AND seq > ? AND seq < ?
        ORDER BY seq ${direction}, message_id ${direction} LIMIT ?`,
     );
   return {
     putMessage: db.prepare(
-      `INSERT INTO messages (${COLUMNS}, written_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+      `INSERT INTO messages (${COLUMNS}, written_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT DO UPDATE SET log_id = excluded.log_id, type = excluded.type, sender_id = excluded.sender_id,
          client_id = excluded.client_id, content = excluded.content, metadata = excluded.metadata,
-         data = excluded.data, created_at = excluded.created_at, written_at = excluded.written_at
+         data = excluded.data, created_at = excluded.created_at, written_at = excluded.written_at,
+         target_seq = excluded.target_seq, target_id = excluded.target_id
        WHERE excluded.written_at >= messages.written_at`,
     ),
+    changedBetween: db.prepare(
+      'SELECT DISTINCT target_seq FROM messages WHERE channel_id = ? AND target_seq BETWEEN ? AND ?',
+    ),
+    changesOf: db.prepare(
+      `SELECT rowid, type, seq, target_id, content, created_at FROM messages
+       WHERE channel_id = ? AND target_seq = ? ORDER BY written_at, seq`,
+    ),
+    setEdited: db.prepare(
+      `UPDATE messages SET content = ?, edited_seq = ?, edited_at = ?
+       WHERE channel_id = ? AND seq = ? AND message_id = ? AND type = 'message'`,
+    ),
+    setDeleted: db.prepare(
+      `UPDATE messages SET content = NULL, metadata = NULL, edited_seq = NULL, edited_at = NULL, deleted = 1
+       WHERE channel_id = ? AND seq = ? AND message_id = ? AND type = 'message'`,
+    ),
+    emptyChange: db.prepare('UPDATE messages SET content = NULL WHERE rowid = ?'),
     putTitle: db.prepare(
       `INSERT INTO channels (channel_id, title, title_at) VALUES (?, ?, ?)
        ON CONFLICT DO UPDATE SET title = excluded.title, title_at = excluded.title_at
