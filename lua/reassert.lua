@@ -46,7 +46,8 @@ for i = 1, #KEYS, 8 do
     serve(KEYS[i + 4], KEYS[i + 5], KEYS[i + 6], KEYS[i + 7], gateway, user, device, session, stamp)
     if record[1] then
       redis.call('HSET', devices, 'device:' .. device, string.match(record[1], '^(%S+)') .. ' ' .. stamp, 'seen', stamp)
-      if missed(inbox, reached, record[2], redis.call('HGET', cursor, 'floor')) then reply = 5 end
+      local floor = redis.pcall('HGET', cursor, 'floor')
+      if missed(inbox, reached, record[2], type(floor) == 'string' and floor) then reply = 5 end
     end
     redis.pcall('PEXPIRE', inbox, ARGV[2])
   end

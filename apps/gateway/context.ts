@@ -5,6 +5,7 @@ import type { Config } from '../../lib/config/index.ts';
 import type { Keyspace } from '../../lib/keyspace/index.ts';
 import type { ChangeVerbs } from '../../lib/redis/change-verbs.ts';
 import type { RedisStore } from '../../lib/redis/connect.ts';
+import type { PresenceVerbs } from '../../lib/redis/presence-verbs.ts';
 import type { PushVerbs } from '../../lib/redis/push-verbs.ts';
 import type { Verbs } from '../../lib/redis/verbs.ts';
 import type { Logger } from '../../lib/telemetry/logger.ts';
@@ -19,6 +20,7 @@ export interface GatewayContext {
   readonly keys: Keyspace;
   readonly verbs: Verbs;
   readonly push: PushVerbs;
+  readonly presence: PresenceVerbs;
   readonly appends: Appends;
   readonly limits: SpeedLimits;
   readonly rare: RareLimits;

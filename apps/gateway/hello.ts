@@ -75,15 +75,7 @@ export class Greeter {
   async #attach(session: Session, { user }: Caller, hello: HelloFrame): Promise<void> {
     const { ctx } = this.#hub;
     if (!session.open) return;
-    const attached = await ctx.verbs.attach({
-      user,
-      device: hello.device,
-      session: session.id,
-      gateway: ctx.incarnation,
-      ...(hello.since === undefined ? {} : { since: hello.since }),
-      maxSessions: ctx.config.limits.sessions,
-      maxDevices: ctx.config.knownDevices,
-    });
+    const attached = await this.#hub.registrations.attach(session, user, hello.since);
     if (attached === 'too_many') return session.close('tooManySessions');
     session.offset = attached.position;
     session.acked = attached.position;

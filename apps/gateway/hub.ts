@@ -4,38 +4,38 @@
  * Holds nothing that cannot be rebuilt: a client resumes from its offset on any other gateway.
  */
 import type { StreamBatch, StreamEntry } from '../../lib/redis/blocking.ts';
-import { backOff } from '../../lib/redis/follow.ts';
 import { compareIds, maxId, ZERO } from '../../lib/redis/ids.ts';
-import { isRetryable } from '../../lib/redis/retryable.ts';
 import type { Attached } from '../../lib/redis/verbs.ts';
 import { Acks } from './acks.ts';
 import type { GatewayContext } from './context.ts';
 import { Feed } from './feed.ts';
 import { Lane } from './lane.ts';
+import { GatewayLease, type LeaseTimes } from './lease.ts';
+import { Registrations } from './registrations.ts';
 import { Renderer } from './render.ts';
 import type { Session } from './session.ts';
 import { Sweeper } from './sweep.ts';
 
 /** Entries that a replay reads at a time. */
 const REPLAY_COUNT = 64;
-/** An outage of some minutes: a session that stays registered counts as connected, and among the user's eight. */
-const DETACH_ATTEMPTS = 100;
 
 export class Hub {
   readonly ctx: GatewayContext;
   readonly sessions = new Map<string, Session>();
   readonly acks: Acks;
+  readonly registrations: Registrations;
   readonly #feeds = new Map<string, Feed>();
   readonly #lanes: Lane[];
   readonly #laneOf: Lane[] = [];
   readonly #renderer = new Renderer();
   readonly #sweeper: Sweeper;
+  readonly #lease: GatewayLease;
   readonly #departing = new Set<Promise<void>>();
-  #stopping = false;
 
-  constructor(ctx: GatewayContext) {
+  constructor(ctx: GatewayContext, times: Partial<LeaseTimes> = {}) {
     this.ctx = ctx;
     this.acks = new Acks(ctx);
+    this.registrations = new Registrations(ctx);
     const all = Array.from({ length: ctx.keys.partitions }, (_, p) => p);
     this.#sweeper = new Sweeper(this);
     this.#lanes = ctx.store.groups(all).map((group) => {
@@ -44,18 +44,28 @@ export class Hub {
         feeds: () => this.#feeds.values(),
         onEntries: (feed, batch, full) => this.#onEntries(feed, batch, full),
         onReplaced: (id) => this.sessions.get(id)?.close('replaced'),
-        onReconnect: () => this.#sweeper.all(),
+        onOverlooked: (feed) => this.#sweeper.assert([feed]),
+        onReconnect: () => this.#sweeper.assert(this.#feedsOf(group)),
         onBatch: () => this.#renderer.clear(),
       });
       for (const p of group) this.#laneOf[p] = lane;
       return lane;
     });
     this.#sweeper.start();
+    const events = {
+      onForgotten: (p: number) => this.#sweeper.assert(this.#feedsOf([p])),
+      onSurplus: (p: number) => void this.registrations.detachSurplus(p, (id) => this.sessions.has(id)),
+    };
+    this.#lease = new GatewayLease(ctx, this.registrations, events, times);
   }
 
   /** Live feeds, in no order. */
   feeds(): Iterable<Feed> {
     return this.#feeds.values();
+  }
+
+  #feedsOf(partitions: readonly number[]): Feed[] {
+    return [...this.#feeds.values()].filter((feed) => partitions.includes(feed.partition));
   }
 
   mark(feed: Feed, cause: Feed['cause']): void {
@@ -79,17 +89,7 @@ export class Hub {
   async attachAgain(session: Session): Promise<void> {
     const { feed } = session;
     if (!feed) return;
-    const { incarnation: gateway, config } = this.ctx;
-    const { device, id, acked: since } = session;
-    const attached = await this.ctx.verbs.attach({
-      user: feed.user,
-      device,
-      session: id,
-      gateway,
-      since,
-      maxSessions: config.limits.sessions,
-      maxDevices: config.knownDevices,
-    });
+    const attached = await this.registrations.attach(session, feed.user, session.acked);
     if (attached === 'too_many') session.close('tooManySessions');
     else if (attached.gap) await this.tellGap(session, session.offset, attached.oldest);
   }
@@ -117,22 +117,8 @@ export class Hub {
   }
 
   async #detach(session: Session, user: string): Promise<void> {
-    const { incarnation } = this.ctx;
     await this.acks.flush();
-    for (let failures = 0; ; failures++) {
-      try {
-        await this.ctx.verbs.detach({ user, device: session.device, session: session.id, gateway: incarnation });
-        return;
-      } catch (error) {
-        this.ctx.metrics.retries.of('detach').inc();
-        if (this.#stopping || failures >= DETACH_ATTEMPTS || !isRetryable(error)) {
-          this.ctx.logger.error({ err: error, user, device: session.device }, 'a session that ended stays registered');
-          return;
-        }
-        this.ctx.logger.warn({ err: error, user }, 'detaching failed, trying again');
-        await backOff(failures + 2);
-      }
-    }
+    await this.registrations.detach(session, user);
   }
 
   /** Sends a session what its inbox holds beyond its offset, until it has reached the feed and is live. */
@@ -264,11 +250,12 @@ export class Hub {
   }
 
   async stop(): Promise<void> {
-    this.#stopping = true;
+    this.registrations.stop();
     this.#sweeper.stop();
     await this.acks.flush();
     this.acks.stop();
     await Promise.all(this.#departing);
+    await this.#lease.stop();
     await Promise.all(this.#lanes.map((lane) => lane.stop()));
   }
 }

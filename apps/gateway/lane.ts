@@ -30,6 +30,8 @@ export interface LaneEvents {
   /** What the inbox holds beyond the feed's position; `full`: there may be more. Moves the position. */
   onEntries(feed: Feed, batch: StreamBatch, full: boolean): Promise<void> | undefined;
   onReplaced(session: string): void;
+  /** A sweep found what no ring told of, or an inbox that cannot be read. */
+  onOverlooked(feed: Feed): void;
   /** The connection is a new one, perhaps to another server. */
   onReconnect(): void;
   /** A batch has been handed out. */
@@ -154,8 +156,9 @@ export class Lane {
       const batch = byKey.get(feed.inboxKey);
       const full = batch !== undefined && batch.entries.length >= count;
       if (batch) this.#ctx.metrics.inboxFinds.of(feed.cause).inc();
+      if (feed.cause === 'sweep' && (batch || feed.broken)) this.#events.onOverlooked(feed);
       // Repaired, and nothing new: what was set aside meanwhile is told of all the same.
-      else if (!feed.gapPending) {
+      if (!batch && !feed.gapPending) {
         this.#dirty.delete(feed);
         continue;
       }

@@ -7,6 +7,7 @@ import { listenError } from '../../lib/process/port-owner.ts';
 import { startAlone } from '../../lib/process/run.ts';
 import { ChangeVerbs } from '../../lib/redis/change-verbs.ts';
 import { LimitVerbs } from '../../lib/redis/limit-verbs.ts';
+import { PresenceVerbs } from '../../lib/redis/presence-verbs.ts';
 import { PushVerbs } from '../../lib/redis/push-verbs.ts';
 import type { ScriptObserver } from '../../lib/redis/scripts.ts';
 import { Verbs } from '../../lib/redis/verbs.ts';
@@ -33,6 +34,7 @@ export async function startGateway(app: AppContext): Promise<RunningGateway> {
     keys,
     verbs,
     push: new PushVerbs(store.command, keys, observe),
+    presence: new PresenceVerbs(store.command, keys, observe),
     appends: new Appends({ store, keys, verbs }),
     limits: new SpeedLimits(config),
     rare: new RareLimits(new LimitVerbs(store.command, keys, observe), config, app.logger),

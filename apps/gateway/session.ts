@@ -46,6 +46,8 @@ export class Session {
   /** Monotonic ms; of the latest frame from the client, or of the upgrade. */
   heardAt: number;
   liveTold = false;
+  /** The store has it, as far as we know. */
+  registered = false;
   /** The offset of which a gap was last told. */
   gapToldAt = '';
   /** `trimmed` as it was then: what is removed later is another gap. */

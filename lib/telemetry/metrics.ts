@@ -94,6 +94,38 @@ export const declarations = {
     labels: ['cause'],
   },
   rings: { name: 'bell_rings_total', kind: 'counter', unit: 'entries', help: "Entries read from the gateway's bells." },
+  presenceChanges: {
+    name: 'presence_changes_total',
+    kind: 'counter',
+    unit: 'users',
+    help: 'Users who came online (counted by their gateway) or went offline (by the presence role), by status.',
+    labels: ['status'],
+  },
+  gatewayLeases: {
+    name: 'gateway_leases_total',
+    kind: 'counter',
+    unit: 'leases',
+    help: "Renewals of the gateway's leases, one per partition, by result: renewed, failed; lapsed: renewed after a break.",
+    labels: ['result'],
+  },
+  registrationsRestored: {
+    name: 'registrations_restored_total',
+    kind: 'counter',
+    unit: 'sessions',
+    help: 'Live sessions that the store had lost and that were put back.',
+  },
+  reapedSessions: {
+    name: 'reaped_sessions_total',
+    kind: 'counter',
+    unit: 'sessions',
+    help: 'Sessions of dead gateways that the presence role detached.',
+  },
+  presenceAlarm: {
+    name: 'presence_alarm',
+    kind: 'gauge',
+    unit: '0 or 1',
+    help: 'Whether so many gateways look dead at once that none is reaped yet; alarm on 1.',
+  },
   logLagEntries: {
     name: 'log_lag_entries',
     kind: 'gauge',

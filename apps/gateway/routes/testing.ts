@@ -14,6 +14,7 @@ import { ChangeVerbs } from '../../../lib/redis/change-verbs.ts';
 import { connect } from '../../../lib/redis/connect.ts';
 import { compareIds } from '../../../lib/redis/ids.ts';
 import { LimitVerbs } from '../../../lib/redis/limit-verbs.ts';
+import { PresenceVerbs } from '../../../lib/redis/presence-verbs.ts';
 import { PushVerbs } from '../../../lib/redis/push-verbs.ts';
 import { Verbs } from '../../../lib/redis/verbs.ts';
 import { createLogger, createMetrics } from '../../../lib/telemetry/index.ts';
@@ -82,6 +83,7 @@ export async function startApi(env: Record<string, string> = {}): Promise<Api> {
     keys,
     verbs,
     push: new PushVerbs(store.command, keys),
+    presence: new PresenceVerbs(store.command, keys),
     appends: new Appends({ store, keys, verbs }),
     limits: new SpeedLimits(config),
     rare: new RareLimits(new LimitVerbs(store.command, keys), config, logger),
