@@ -112,7 +112,7 @@ export class MillraceProcess {
         for (const line of lines) {
           log.push(line);
           if (log.length > 500) log.shift();
-          const found = /"address":"(http:[^"]+)".*"msg":"started"/.exec(line);
+          const found = /"address":"(https?:[^"]+)".*"msg":"started"/.exec(line);
           if (!found?.[1]) continue;
           clearTimeout(timer);
           child.removeAllListeners('exit');

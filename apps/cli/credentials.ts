@@ -44,6 +44,9 @@ export function isAlive(pid: number): boolean {
 /** The secret that signs tokens: JWT_SECRET, or what a development start keeps. Throws ConfigError when there is none. */
 export function findSecret(env: NodeJS.ProcessEnv = process.env): string {
   if (env.JWT_SECRET) return env.JWT_SECRET;
+  if (env[variables.jwtPublicKey.name] || env[variables.jwtJwksUrl.name]) {
+    throw new ConfigError('tokens are signed by your issuer: set MILLRACE_TOKEN to one of its tokens');
+  }
   const file = secretFile(dataDirOf(env));
   if (existsSync(file)) return readFileSync(file, 'utf8').trim();
   throw new ConfigError(
@@ -78,6 +81,8 @@ export function startHint(env: NodeJS.ProcessEnv = process.env): string {
   return ` No start runs in ${dataDirOf(env)}, either: npm start brings a Redis of its own.`;
 }
 
-/** Configuration for a command that looks and does not serve: it needs no secret. */
-export const operatorConfig = (env: NodeJS.ProcessEnv = process.env): ReturnType<typeof loadConfig> =>
-  loadConfig({ JWT_SECRET: 'x'.repeat(32), ...operatorEnv(env) });
+/** Configuration for a command that looks and does not serve: it needs nothing to check tokens with. */
+export function operatorConfig(env: NodeJS.ProcessEnv = process.env): ReturnType<typeof loadConfig> {
+  const { JWT_PUBLIC_KEY: _key, JWT_JWKS_URL: _url, ...rest } = operatorEnv(env);
+  return loadConfig({ ...rest, JWT_SECRET: 'x'.repeat(32) });
+}

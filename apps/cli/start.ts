@@ -57,7 +57,7 @@ async function start(options: StartOptions): Promise<void> {
   const production = env.NODE_ENV === 'production';
   if (production && !env.REDIS_URL) throw new ConfigError('REDIS_URL is missing, and NODE_ENV is production: set it');
   const said: string[] = [];
-  if (!production && !env.JWT_SECRET) {
+  if (!production && !env.JWT_SECRET && !env.JWT_PUBLIC_KEY && !env.JWT_JWKS_URL) {
     const { secret, text } = ownSecret(env.MILLRACE_DATA || '.millrace');
     env.JWT_SECRET = secret;
     said.push(text);

@@ -1,5 +1,4 @@
 /** What each frame of a session that is up does. */
-import { AuthError } from '../../lib/auth/index.ts';
 import { encodeAccepted } from '../../lib/protocol/encode.ts';
 import { MillraceError } from '../../lib/protocol/errors.ts';
 import type { AckFrame, ClientFrame, ReadFrame, RefreshFrame, SendFrame } from '../../lib/protocol/frames.ts';
@@ -8,6 +7,7 @@ import { accept, asMillraceError, targetOf } from './accept.ts';
 import { changeMessage } from './changes.ts';
 import type { Caller } from './context.ts';
 import type { Hub } from './hub.ts';
+import { identify } from './identify.ts';
 import { membershipOf } from './membership.ts';
 import { inOrder } from './ordered.ts';
 import type { Session } from './session.ts';
@@ -79,13 +79,15 @@ async function read(hub: Hub, session: Session, caller: Caller, { channel, seq }
 
 async function refresh(hub: Hub, session: Session, frame: RefreshFrame): Promise<void> {
   try {
-    const identity = await hub.ctx.verifier.verify(frame.token);
-    if (identity.user !== session.subject) throw new AuthError('the token is of another user');
+    const identity = await identify(hub.ctx, frame.token);
+    if (identity.user !== session.subject) {
+      throw new MillraceError('unauthenticated', 'the token is of another user');
+    }
     session.expiresAt = identity.expiresAt;
     session.send({ type: 'refreshed', expires: identity.expiresAt, ...refOf(frame) });
   } catch (error) {
-    if (!(error instanceof AuthError)) throw error;
-    session.refuse(new MillraceError('unauthenticated', error.message), refOf(frame));
+    if (!(error instanceof MillraceError) || error.code !== 'unauthenticated') throw error;
+    session.refuse(error, refOf(frame));
     session.close('unauthenticated');
   }
 }

@@ -1,12 +1,13 @@
 /** From a first frame to a session that is up: who it is, where it starts, what it is told. */
 import pLimit, { type LimitFunction } from 'p-limit';
-import { AuthError, type Identity } from '../../lib/auth/index.ts';
-import { MillraceError } from '../../lib/protocol/errors.ts';
+import type { Identity } from '../../lib/auth/index.ts';
+import { type CloseReason, MillraceError } from '../../lib/protocol/errors.ts';
 import type { HelloFrame } from '../../lib/protocol/frames.ts';
 import { HEARTBEAT_MS } from '../../lib/protocol/limits.ts';
 import { asMillraceError } from './accept.ts';
 import type { Caller } from './context.ts';
 import type { Hub } from './hub.ts';
+import { identify } from './identify.ts';
 import type { Session } from './session.ts';
 
 /** Attaches at once: a reconnect storm is let in at the pace at which they are answered. */
@@ -27,8 +28,9 @@ export class Greeter {
     try {
       caller = await this.#authenticate(session, hello, upgrade);
     } catch (error) {
-      session.refuse(asMillraceError(this.#hub.ctx, error, 'hello'), answers);
-      session.close('unauthenticated');
+      const refusal = asMillraceError(this.#hub.ctx, error, 'hello');
+      session.refuse(refusal, answers);
+      session.close(closeAfter(refusal));
       return;
     }
     session.caller = caller;
@@ -46,7 +48,7 @@ export class Greeter {
   }
 
   async #authenticate(session: Session, hello: HelloFrame, upgrade: Identity | undefined): Promise<Caller> {
-    const identity = hello.token === undefined ? upgrade : await this.#verify(hello.token);
+    const identity = hello.token === undefined ? upgrade : await identify(this.#hub.ctx, hello.token);
     if (!identity) throw new MillraceError('unauthenticated', 'no token: put one into hello or the upgrade');
     if (upgrade && upgrade.user !== identity.user) {
       throw new MillraceError('unauthenticated', 'the tokens of upgrade and hello are of different users');
@@ -61,15 +63,6 @@ export class Greeter {
       service: identity.admin,
       ...(identity.name === undefined ? {} : { name: identity.name }),
     };
-  }
-
-  async #verify(token: string): Promise<Identity> {
-    try {
-      return await this.#hub.ctx.verifier.verify(token);
-    } catch (error) {
-      if (error instanceof AuthError) throw new MillraceError('unauthenticated', error.message);
-      throw error;
-    }
   }
 
   async #attach(session: Session, { user }: Caller, hello: HelloFrame): Promise<void> {
@@ -99,4 +92,10 @@ export class Greeter {
       await this.#hub.tellGap(session, since, attached.oldest);
     }
   }
+}
+
+/** 4001 is final for a client: only for what it is to blame for. */
+function closeAfter({ code }: MillraceError): CloseReason {
+  if (code === 'unavailable') return 'goingAway';
+  return code === 'internal' ? 'internal' : 'unauthenticated';
 }

@@ -1,5 +1,6 @@
 /** The gateway as a process: WebSocket sessions and the HTTP API. */
 import type { AddressInfo } from 'node:net';
+import type { Server as TlsServer } from 'node:tls';
 import { createVerifier } from '../../lib/auth/index.ts';
 import type { AppContext, RunningApp } from '../../lib/config/context.ts';
 import { keyspace } from '../../lib/keyspace/index.ts';
@@ -17,14 +18,16 @@ import { Hub } from './hub.ts';
 import { SpeedLimits } from './limits.ts';
 import { RareLimits } from './rare.ts';
 import { buildServer } from './server.ts';
+import { followTls, readTls } from './tls.ts';
 
 export interface RunningGateway extends RunningApp {
-  /** `http://host:port`. */
+  /** `http://host:port`, or https. */
   readonly address: string;
 }
 
 export async function startGateway(app: AppContext): Promise<RunningGateway> {
   const { config, store, metrics } = app;
+  const tls = config.tls && (await readTls(config.tls));
   const keys = keyspace(config.partitions, { oneNode: store.kind !== 'cluster' });
   const observe: ScriptObserver = (name, seconds) => metrics.redisSeconds.of(name).observe(seconds);
   const verbs = new Verbs(store.command, keys, observe);
@@ -41,24 +44,33 @@ export async function startGateway(app: AppContext): Promise<RunningGateway> {
     changes: new ChangeVerbs(store.command, keys, observe),
     verifier: createVerifier({
       ...(config.jwtSecret === undefined ? {} : { secret: config.jwtSecret }),
+      ...(config.jwtPublicKey === undefined ? {} : { publicKey: config.jwtPublicKey }),
+      ...(config.jwtJwksUrl === undefined ? {} : { jwksUrl: config.jwtJwksUrl }),
+      logger: app.logger,
+      onFetch: (result) => metrics.keyFetches.of(result).inc(),
       ...(config.jwtIssuer === undefined ? {} : { issuer: config.jwtIssuer }),
       ...(config.jwtAudience === undefined ? {} : { audience: config.jwtAudience }),
     }),
   };
   const hub = new Hub(ctx);
-  const { server, stopClock } = await buildServer(ctx, hub);
+  const { server, stopClock } = await buildServer(ctx, hub, undefined, tls);
   try {
     await server.listen({ port: config.port, host: config.host });
   } catch (error) {
     stopClock();
+    ctx.verifier.close();
     await hub.stop();
     throw await listenError(error, config.host, config.port);
   }
+  const stopFollowing =
+    config.tls && tls && followTls(server.server as unknown as TlsServer, config.tls, tls, { logger: ctx.logger });
   const { port } = server.server.address() as AddressInfo;
   return {
-    address: `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${port}`,
+    address: `${tls ? 'https' : 'http'}://${config.host.includes(':') ? `[${config.host}]` : config.host}:${port}`,
     async stop() {
       stopClock();
+      stopFollowing?.();
+      ctx.verifier.close();
       const open = [...hub.sessions.values()];
       const closed = Promise.all(
         open.map((s) => new Promise<void>((resolve) => s.socket.once('close', () => resolve()))),

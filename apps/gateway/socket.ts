@@ -3,14 +3,16 @@ import type { Socket } from 'node:net';
 import websocket from '@fastify/websocket';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { RawData, WebSocket } from 'ws';
-import { AuthError, type Identity } from '../../lib/auth/index.ts';
+import type { Identity } from '../../lib/auth/index.ts';
 import { MillraceError } from '../../lib/protocol/errors.ts';
 import { HELLO_WITHIN_MS, SILENCE_MS } from '../../lib/protocol/limits.ts';
 import { type ParsedFrame, parseClientFrame } from '../../lib/protocol/parse.ts';
 import { handleFrame } from './frames.ts';
 import { Greeter } from './hello.ts';
 import type { Hub } from './hub.ts';
+import { bearerOf, identify } from './identify.ts';
 import { tooFast } from './limits.ts';
+import { mayUpgrade } from './origins.ts';
 import { queueOverdue } from './overdue.ts';
 import { Session } from './session.ts';
 
@@ -52,17 +54,14 @@ export async function registerSocket(app: FastifyInstance, hub: Hub, patience = 
     {
       websocket: true,
       preValidation: async (request) => {
+        if (!mayUpgrade(ctx.config, request)) {
+          throw new MillraceError('forbidden', 'pages of this origin may not connect');
+        }
         const header = request.headers.authorization;
         if (header === undefined) return;
-        const [scheme, token] = header.split(' ');
-        try {
-          if (scheme?.toLowerCase() !== 'bearer' || !token)
-            throw new AuthError('Authorization must be: Bearer <token>');
-          upgrades.set(request, { identity: await ctx.verifier.verify(token) });
-        } catch (error) {
-          if (!(error instanceof AuthError)) throw error;
-          throw new MillraceError('unauthenticated', error.message);
-        }
+        const token = bearerOf(header);
+        if (token === undefined) throw new MillraceError('unauthenticated', 'Authorization must be: Bearer <token>');
+        upgrades.set(request, { identity: await identify(ctx, token) });
       },
     },
     (socket, request) => {

@@ -1,115 +1,135 @@
 /**
- * Who is calling: a JWT becomes an Identity, or an AuthError. Only HS256 with the shared secret so far; `verify` is
- * asynchronous because a key that is fetched by its `kid` will be.
+ * Who is calling: a JWT becomes an Identity, or an AuthError.
+ *
+ * A verifier has one kind of key and only the algorithms that fit it; what a token's header says selects among these and
+ * never adds to them. So a public key is never an HMAC secret, and `none` is never an algorithm.
  */
 import { createSecretKey } from 'node:crypto';
+import { type JWTVerifyGetKey, type JWTVerifyOptions, jwtVerify } from 'jose';
 import jsonwebtoken from 'jsonwebtoken';
 import { LRUCache } from 'lru-cache';
-
-export interface Identity {
-  readonly user: string;
-  /** The sender's name in pushes, at most 64 characters. */
-  readonly name?: string;
-  /** A service token: may act for any user. */
-  readonly admin: boolean;
-  /** Unix milliseconds. */
-  readonly expiresAt: number;
-}
+import type { Logger } from 'pino';
+import { AuthError, type Identity, identityOf, LEEWAY_MS } from './identity.ts';
+import { type IssuerKeysTimes, issuerKeys, KeysUnavailableError } from './issuer-keys.ts';
+import { readPublicKey } from './public-key.ts';
 
 export interface TokenVerifier {
-  /** Rejects with AuthError for whatever is wrong with the token; the reason is fit for the client. */
+  /**
+   * Rejects with AuthError for whatever is wrong with the token (the reason is fit for the client), or with
+   * KeysUnavailableError when that cannot be told at present.
+   */
   verify(token: string): Promise<Identity>;
+  /** Asks the issuer no more. */
+  close(): void;
 }
 
-export class AuthError extends Error {
-  readonly code = 'unauthenticated';
-  override readonly name = 'AuthError';
-}
-
+/** Exactly one of `secret`, `publicKey` and `jwksUrl`. */
 export interface VerifierOptions {
+  /** For HS256. */
   secret?: string;
+  /** A PEM, for the one algorithm that its kind has here. */
+  publicKey?: string;
+  /** Where the issuer publishes its public keys, for RS256, ES256 and EdDSA. */
+  jwksUrl?: string;
   issuer?: string;
   audience?: string;
+  logger?: Logger;
+  /** Told of each time the issuer was asked for its keys. */
+  onFetch?: (result: 'ok' | 'failed') => void;
   /** Unix milliseconds; the tests' clock. */
   now?: () => number;
+  times?: Partial<IssuerKeysTimes>;
 }
 
-/** For `nbf` and `iat`: clocks of issuer and gateway differ. `exp` has no leeway. */
-const leewayMs = 5000;
-/** Longer ones are no tokens of ours, and would only cost an HMAC. */
-const longestToken = 8192;
-const userId = /^[A-Za-z0-9_.-]{1,64}$/;
+type Claims = Record<string, unknown>;
+/** Rejects when the signature, the algorithm, `iss` or `aud` is wrong. Times are looked at elsewhere. */
+type Check = (token: string) => Claims | Promise<Claims>;
+
+/** Longer ones are no tokens of ours, and would only cost a signature. */
+const LONGEST_TOKEN = 8192;
+/** Of each the claims are kept: reconnects bring the same token again. */
+const REMEMBERED_TOKENS = 5000;
 
 export function createVerifier(options: VerifierOptions): TokenVerifier {
-  if (!options.secret) throw new Error('a verifier needs a secret: set JWT_SECRET');
-  // A KeyObject, so that a secret that looks like a PEM is never taken for a public key.
-  const key = createSecretKey(Buffer.from(options.secret));
   const now = options.now ?? Date.now;
-  // Reconnects bring the same token again. Only verified ones are kept, and their expiry is looked at each time.
-  const verified = new LRUCache<string, Identity>({ max: 5000 });
-
-  const check = (token: string): Identity => {
-    let payload: jsonwebtoken.JwtPayload;
-    try {
-      const decoded = jsonwebtoken.verify(token, key, {
-        algorithms: ['HS256'],
-        complete: true,
-        // Times are checked below: the library has one leeway for all of them, and does not look at iat.
-        ignoreExpiration: true,
-        ignoreNotBefore: true,
-        ...(options.issuer === undefined ? {} : { issuer: options.issuer }),
-        ...(options.audience === undefined ? {} : { audience: options.audience }),
-      });
-      if ('crit' in decoded.header) throw new AuthError('the token asks for an extension that is not supported');
-      if (typeof decoded.payload !== 'object' || decoded.payload === null || Array.isArray(decoded.payload)) {
-        throw new AuthError('the token has no claims');
-      }
-      payload = decoded.payload;
-    } catch (error) {
-      if (error instanceof AuthError) throw error;
-      throw new AuthError(`the token is not valid: ${error instanceof Error ? error.message : 'unreadable'}`);
-    }
-    return identityOf(payload, now());
-  };
-
+  // Only verified ones are kept, and their expiry is looked at each time.
+  const verified = new LRUCache<string, Identity>({ max: REMEMBERED_TOKENS });
+  // Raised when keys change: a check that began before must not be remembered after.
+  let generation = 0;
+  const { check, close } = checkFor(options, now, () => {
+    generation++;
+    verified.clear();
+  });
   return {
-    verify: async (token) => {
+    close,
+    async verify(token) {
       const known = verified.get(token);
       if (known) {
-        if (now() >= known.expiresAt) {
-          verified.delete(token);
-          throw new AuthError('the token has expired');
-        }
-        return known;
+        if (now() < known.expiresAt) return known;
+        verified.delete(token);
+        throw new AuthError('the token has expired');
       }
-      if (typeof token !== 'string' || token.length > longestToken) throw new AuthError('this is not a token');
-      const identity = check(token);
-      verified.set(token, identity);
+      if (typeof token !== 'string' || token.length > LONGEST_TOKEN) throw new AuthError('this is not a token');
+      const began = generation;
+      let claims: Claims;
+      try {
+        claims = await check(token);
+      } catch (error) {
+        if (error instanceof AuthError || error instanceof KeysUnavailableError) throw error;
+        throw new AuthError(`the token is not valid: ${error instanceof Error ? error.message : 'unreadable'}`);
+      }
+      const identity = identityOf(claims, now());
+      if (began === generation) verified.set(token, identity);
       return identity;
     },
   };
 }
 
-function identityOf(claims: Record<string, unknown>, nowMs: number): Identity {
-  const { sub, exp, nbf, iat, name, scope } = claims;
-  if (typeof sub !== 'string' || !userId.test(sub)) throw new AuthError("the token's sub is not a user id");
-  if (typeof exp !== 'number' || !Number.isFinite(exp)) throw new AuthError('the token has no exp');
-  if (nowMs >= exp * 1000) throw new AuthError('the token has expired');
-  for (const [claim, value] of [
-    ['nbf', nbf],
-    ['iat', iat],
-  ] as const) {
-    if (value === undefined) continue;
-    if (typeof value !== 'number' || !Number.isFinite(value)) throw new AuthError(`the token's ${claim} is not a time`);
-    if (value * 1000 > nowMs + leewayMs) throw new AuthError('the token is not valid yet');
+function checkFor(options: VerifierOptions, now: () => number, forget: () => void): { check: Check; close(): void } {
+  const { secret, publicKey, jwksUrl, logger, onFetch, times } = options;
+  if ([secret, publicKey, jwksUrl].filter(Boolean).length !== 1) {
+    throw new Error('a verifier needs exactly one of a secret, a public key and a JWKS URL');
   }
-  const identity = { user: sub, admin: isAdmin(scope), expiresAt: exp * 1000 };
-  const shown = typeof name === 'string' ? [...name.toWellFormed()].slice(0, 64).join('') : '';
-  return shown === '' ? identity : { ...identity, name: shown };
+  if (secret) return { check: hs256(secret, options), close: () => undefined };
+  const expected = expectationOf(options);
+  if (publicKey) {
+    const { key, algorithm } = readPublicKey(publicKey);
+    return { check: asymmetric(async () => key, [algorithm], expected, now), close: () => undefined };
+  }
+  const keys = issuerKeys(new URL(jwksUrl ?? ''), { logger, onChange: forget, onFetch, times });
+  return { check: asymmetric(keys.find, ['RS256', 'ES256', 'EdDSA'], expected, now), close: keys.close };
 }
 
-/** RFC 8693's space-separated string, or the array that some issuers write; a word must be exactly `admin`. */
-function isAdmin(scope: unknown): boolean {
-  if (typeof scope === 'string') return scope.split(' ').includes('admin');
-  return Array.isArray(scope) && scope.includes('admin');
+const expectationOf = ({ issuer, audience }: VerifierOptions): { issuer?: string; audience?: string } => ({
+  ...(issuer === undefined ? {} : { issuer }),
+  ...(audience === undefined ? {} : { audience }),
+});
+
+function hs256(secret: string, options: VerifierOptions): Check {
+  // A KeyObject, so that a secret that looks like a PEM is never taken for a public key.
+  const key = createSecretKey(Buffer.from(secret));
+  const expected = expectationOf(options);
+  return (token) => {
+    const { header, payload } = jsonwebtoken.verify(token, key, {
+      algorithms: ['HS256'],
+      complete: true,
+      // The library has one leeway for all times, and does not look at iat.
+      ignoreExpiration: true,
+      ignoreNotBefore: true,
+      ...expected,
+    });
+    if ('crit' in header) throw new AuthError('the token asks for an extension that is not supported');
+    if (typeof payload !== 'object' || payload === null || Array.isArray(payload)) {
+      throw new AuthError('the token has no claims');
+    }
+    return payload;
+  };
+}
+
+function asymmetric(key: JWTVerifyGetKey, algorithms: string[], expected: JWTVerifyOptions, now: () => number): Check {
+  return async (token) => {
+    // What the library lets pass within the leeway is looked at again, to the millisecond.
+    const options = { ...expected, algorithms, clockTolerance: LEEWAY_MS / 1000, currentDate: new Date(now()) };
+    return (await jwtVerify(token, key, options)).payload;
+  };
 }

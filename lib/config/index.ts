@@ -1,6 +1,9 @@
 /** Configuration comes from the environment, once, at start. Nothing else in Millrace reads `process.env`. */
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { readPublicKey } from '../auth/public-key.ts';
 import type { Limits } from '../protocol/limits.ts';
+import { parseOrigins, parseTrustProxy } from './network.ts';
 import { type Variable, variables } from './variables.ts';
 
 export type { Limits } from '../protocol/limits.ts';
@@ -9,11 +12,21 @@ export { type Variable, variableList, variables } from './variables.ts';
 export interface Config {
   redisUrl: string;
   archiveUrl: string;
+  /** At most one of the three; in production exactly one. */
   jwtSecret?: string;
+  /** PEM. */
+  jwtPublicKey?: string;
+  jwtJwksUrl?: string;
   jwtIssuer?: string;
   jwtAudience?: string;
   port: number;
   host: string;
+  /** Files of a certificate chain and its key: the gateway speaks TLS. */
+  tls?: { certFile: string; keyFile: string };
+  /** Addresses and networks whose proxies are believed about whom they forward. */
+  trustProxy?: readonly string[];
+  /** Browsers' origins, or `*`; undefined: none was named. */
+  allowedOrigins?: '*' | readonly string[];
   partitions: number;
   ackReplicas: number;
   logLevel: string;
@@ -99,14 +112,55 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
   };
   const secret = text(variables.jwtSecret);
   if (secret !== undefined) config.jwtSecret = secret;
+  const publicKey = text(variables.jwtPublicKey);
+  if (publicKey !== undefined) {
+    try {
+      config.jwtPublicKey = pemOf(publicKey);
+      readPublicKey(config.jwtPublicKey);
+    } catch (error) {
+      wrong.push(`JWT_PUBLIC_KEY cannot be used: ${error instanceof Error ? error.message : error}`);
+    }
+  }
+  const jwksUrl = text(variables.jwtJwksUrl);
+  if (jwksUrl !== undefined) {
+    config.jwtJwksUrl = jwksUrl;
+    const { protocol } = URL.parse(jwksUrl) ?? {};
+    if (protocol !== 'https:' && (config.production || protocol !== 'http:')) {
+      wrong.push(`JWT_JWKS_URL must be ${config.production ? 'an https URL in production' : 'an http or https URL'}`);
+    }
+  }
   const issuer = text(variables.jwtIssuer);
   if (issuer !== undefined) config.jwtIssuer = issuer;
   const audience = text(variables.jwtAudience);
   if (audience !== undefined) config.jwtAudience = audience;
 
-  if (!/^(rediss?|redis\+sentinel|redis\+cluster):\/\/./.test(config.redisUrl)) {
+  const certFile = text(variables.tlsCert);
+  const keyFile = text(variables.tlsKey);
+  if (certFile !== undefined && keyFile !== undefined) config.tls = { certFile, keyFile };
+  else if (certFile ?? keyFile) wrong.push('TLS_CERT and TLS_KEY belong together: set both, or neither');
+  const trustProxy = text(variables.trustProxy);
+  if (trustProxy !== undefined) {
+    const trusted = parseTrustProxy(trustProxy);
+    if (trusted === undefined) {
+      wrong.push(
+        `TRUST_PROXY is ${quote(trustProxy)}; it must be the addresses or networks of your proxies, such as 10.0.0.7,10.1.0.0/16 or loopback,uniquelocal`,
+      );
+    } else {
+      config.trustProxy = trusted;
+    }
+  }
+  const allowedOrigins = text(variables.allowedOrigins);
+  if (allowedOrigins !== undefined) {
+    const { origins, bad } = parseOrigins(allowedOrigins);
+    config.allowedOrigins = origins;
+    for (const origin of bad) {
+      wrong.push(`ALLOWED_ORIGINS has ${quote(origin)}; an origin is scheme, host and port: https://app.example`);
+    }
+  }
+
+  if (!/^rediss?(\+sentinel|\+cluster)?:\/\/./.test(config.redisUrl)) {
     wrong.push(
-      'REDIS_URL must begin with redis://, rediss://, redis+sentinel:// or redis+cluster:// and name at least one host',
+      'REDIS_URL must begin with redis://, redis+sentinel:// or redis+cluster:// (rediss… for TLS) and name at least one host',
     );
   }
   if (!/^(sqlite:.|cassandra:\/\/.)/.test(config.archiveUrl)) {
@@ -120,8 +174,17 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
       `ACK_REPLICAS is ${config.ackReplicas}; waiting for replicas is not supported yet: leave it out or set it to 0`,
     );
   }
-  if (config.production && config.jwtSecret === undefined) {
-    wrong.push('JWT_SECRET is missing, and NODE_ENV is production: set it to the secret that signs your tokens');
+  const keys = [variables.jwtSecret, variables.jwtPublicKey, variables.jwtJwksUrl].filter((v) => text(v) !== undefined);
+  if (keys.length > 1) {
+    wrong.push(
+      `${keys.map(({ name }) => name).join(' and ')} are set: tokens are checked with one of them, leave the others out`,
+    );
+  }
+  if (config.production && keys.length === 0) {
+    wrong.push(
+      'JWT_SECRET is missing, and NODE_ENV is production: set it to the secret that signs your tokens, or JWT_PUBLIC_KEY ' +
+        'or JWT_JWKS_URL to what they are checked with',
+    );
   }
   // RFC 7518 §3.2: a key for HS256 has at least the hash's own 256 bits.
   if (config.production && secret !== undefined && Buffer.byteLength(secret) < 32) {
@@ -130,6 +193,10 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
   if (wrong.length > 0) throw new ConfigError(`cannot start:\n${wrong.map((line) => `  ${line}`).join('\n')}`);
   return config;
 }
+
+/** A PEM as such, with its line ends written out as some files of variables need it, or from a file. */
+const pemOf = (value: string): string =>
+  value.includes('-----BEGIN') ? value.replaceAll('\\n', '\n') : readFileSync(value, 'utf8');
 
 const quote = (raw: string): string => JSON.stringify(raw.length > 60 ? `${raw.slice(0, 60)}…` : raw);
 

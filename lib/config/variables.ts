@@ -34,7 +34,7 @@ export const variables = {
     fallback: 'redis://127.0.0.1:6379',
     unit: 'URL',
     means:
-      'Where Redis is: redis://, rediss://, redis+sentinel://host:port,…/name or redis+cluster://host:port,…; without it, `npm start` starts a Redis of its own.',
+      'Where Redis is: redis://, redis+sentinel://host:port,…/name or redis+cluster://host:port,…, with rediss for TLS (and ?ca=<file> for an authority of your own); without it, `npm start` starts a Redis of its own.',
     secret: true,
   },
   archiveUrl: {
@@ -43,7 +43,7 @@ export const variables = {
     fallback: 'sqlite:.millrace/archive.sqlite',
     unit: 'URL',
     means:
-      'Where history is kept: sqlite:<file>, or cassandra://host:port,…/<keyspace>?dc=<name>; the default follows MILLRACE_DATA.',
+      'Where history is kept: sqlite:<file>, or cassandra://host:port,…/<keyspace>?dc=<name>[&tls=true[&ca=<file>]]; the default follows MILLRACE_DATA.',
     secret: true,
   },
   jwtSecret: {
@@ -52,8 +52,24 @@ export const variables = {
     fallback: undefined,
     unit: 'text',
     means:
-      'The shared secret of the HS256 tokens that clients bring; a development start makes one and keeps it beside its data, production refuses to start without.',
+      'The shared secret of the HS256 tokens that clients bring; a development start makes one and keeps it beside its data, production needs it, JWT_PUBLIC_KEY or JWT_JWKS_URL.',
     secret: true,
+  },
+  jwtPublicKey: {
+    name: 'JWT_PUBLIC_KEY',
+    kind: 'string',
+    fallback: undefined,
+    unit: 'PEM or file',
+    means:
+      'Instead of JWT_SECRET: the public key that tokens are checked with, as text or the name of a file; an RSA key means RS256, EC on P-256 ES256, Ed25519 EdDSA.',
+  },
+  jwtJwksUrl: {
+    name: 'JWT_JWKS_URL',
+    kind: 'url',
+    fallback: undefined,
+    unit: 'URL',
+    means:
+      'Instead of JWT_SECRET: where the issuer of tokens publishes its public keys (RS256, ES256, EdDSA; chosen by `kid`); https in production.',
   },
   jwtIssuer: {
     name: 'JWT_ISSUER',
@@ -76,6 +92,37 @@ export const variables = {
     fallback: '127.0.0.1',
     unit: 'address',
     means: 'The address the process listens on; loopback unless told otherwise.',
+  },
+  tlsCert: {
+    name: 'TLS_CERT',
+    kind: 'string',
+    fallback: undefined,
+    unit: 'file',
+    means:
+      'With TLS_KEY: the gateway speaks TLS (1.2 or newer) with this certificate chain in PEM; a changed file is taken over within seconds, without a restart.',
+  },
+  tlsKey: {
+    name: 'TLS_KEY',
+    kind: 'string',
+    fallback: undefined,
+    unit: 'file',
+    means: 'The private key of TLS_CERT, in PEM.',
+  },
+  trustProxy: {
+    name: 'TRUST_PROXY',
+    kind: 'string',
+    fallback: undefined,
+    unit: 'addresses',
+    means:
+      'Addresses or networks of the proxies before the gateway (10.0.0.7,10.1.0.0/16, loopback, uniquelocal); only what these say in X-Forwarded-For, -Proto and -Host is believed.',
+  },
+  allowedOrigins: {
+    name: 'ALLOWED_ORIGINS',
+    kind: 'string',
+    fallback: undefined,
+    unit: 'origins',
+    means:
+      "Pages of which origins may use the gateway from a browser (https://app.example,…, or *); the gateway's own may always, and in development, while none is named, those of this machine.",
   },
   partitions: integer(
     'PARTITIONS',
@@ -106,7 +153,8 @@ export const variables = {
     kind: 'string',
     fallback: 'development',
     unit: 'name',
-    means: '`production` refuses what is fit for development only: no JWT_SECRET, a Redis without append-only file.',
+    means:
+      '`production` refuses what is fit for development only: no key for tokens, a Redis without append-only file.',
   },
   dataDir: {
     name: 'MILLRACE_DATA',

@@ -32,6 +32,13 @@ export const declarations = {
     unit: 'sessions',
     help: 'Sessions that stopped reading their inbox because their client does not read its socket.',
   },
+  keyFetches: {
+    name: 'jwks_fetches_total',
+    kind: 'counter',
+    unit: 'requests',
+    help: 'Times the issuer was asked for its keys (JWT_JWKS_URL), by result (ok, failed); a failure leaves the last good ones.',
+    labels: ['result'],
+  },
   framesIn: {
     name: 'frames_in_total',
     kind: 'counter',

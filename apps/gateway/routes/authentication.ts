@@ -1,9 +1,9 @@
 /** Who calls: the bearer token, and for service tokens the user they act for. */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { AuthError } from '../../../lib/auth/index.ts';
 import { MillraceError } from '../../../lib/protocol/errors.ts';
 import { isUserId } from '../../../lib/protocol/ids.ts';
 import type { Caller, GatewayContext } from '../context.ts';
+import { bearerOf, identify } from '../identify.ts';
 
 const callers = new WeakMap<FastifyRequest, Caller>();
 
@@ -15,17 +15,17 @@ export function callerOf(request: FastifyRequest): Caller {
 }
 
 export function authentication(app: FastifyInstance, ctx: GatewayContext): void {
-  app.addHook('onRequest', async (request) => {
-    callers.set(request, await identify(ctx, request));
+  app.addHook('onRequest', async (request, reply) => {
+    // What one user may read belongs into nobody's cache.
+    reply.header('cache-control', 'no-store');
+    callers.set(request, await callerFrom(ctx, request));
   });
 }
 
-async function identify(ctx: GatewayContext, request: FastifyRequest): Promise<Caller> {
-  const token = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '')?.[1];
+async function callerFrom(ctx: GatewayContext, request: FastifyRequest): Promise<Caller> {
+  const token = bearerOf(request.headers.authorization ?? '');
   if (token === undefined) throw new MillraceError('unauthenticated', 'a bearer token is needed');
-  const identity = await ctx.verifier.verify(token).catch((error: unknown) => {
-    throw error instanceof AuthError ? new MillraceError('unauthenticated', error.message) : error;
-  });
+  const identity = await identify(ctx, token);
   const actingFor = request.headers['millrace-user'];
   if (actingFor !== undefined) {
     if (!identity.admin) throw new MillraceError('forbidden', 'only a service token acts for others');

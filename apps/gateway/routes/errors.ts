@@ -10,7 +10,9 @@ const ARCHIVE_RETRY_MS = 2000;
 export function errors(app: FastifyInstance, ctx: GatewayContext): void {
   // Before anything of the request is read: an unknown route is that, whatever comes with it.
   app.addHook('onRequest', async (request) => {
-    if (request.is404) throw unknownRoute();
+    const { method, headers } = request;
+    // CORS answers OPTIONS of any path, but only the question that browsers ask.
+    if (request.is404 || (method === 'OPTIONS' && !headers['access-control-request-method'])) throw unknownRoute();
   });
   app.setNotFoundHandler(() => {
     throw unknownRoute();

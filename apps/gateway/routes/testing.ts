@@ -24,6 +24,7 @@ import { Appends } from '../appends.ts';
 import type { GatewayContext } from '../context.ts';
 import { SpeedLimits } from '../limits.ts';
 import { RareLimits } from '../rare.ts';
+import { browsers } from './browsers.ts';
 import { registerRoutes, serverOptions } from './index.ts';
 
 const secret = 'a secret that is at least thirty-two bytes long';
@@ -95,6 +96,7 @@ export async function startApi(env: Record<string, string> = {}): Promise<Api> {
     incarnation: 'test',
   };
   const app = fastify({ ...serverOptions(), loggerInstance: logger as FastifyBaseLogger });
+  await browsers(app, config);
   registerRoutes(app, ctx);
   await app.listen({ host: '127.0.0.1', port: 0 });
   const { port } = app.server.address() as AddressInfo;
