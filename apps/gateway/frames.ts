@@ -32,7 +32,7 @@ export async function handleFrame(hub: Hub, session: Session, frame: ClientFrame
         return session.send({ type: 'pong', ...n, ts: Date.now(), ...refOf(frame) });
       }
       case 'refresh':
-        return await refresh(hub, session, frame);
+        return await refresh(hub, session, caller, frame);
       case 'hello':
         throw new MillraceError('bad_request', 'hello was said already');
       default:
@@ -77,16 +77,21 @@ async function read(hub: Hub, session: Session, caller: Caller, { channel, seq }
   if (!moved) await membershipOf(hub.ctx, { ...caller, service: false }, channel);
 }
 
-async function refresh(hub: Hub, session: Session, frame: RefreshFrame): Promise<void> {
+async function refresh(hub: Hub, session: Session, caller: Caller, frame: RefreshFrame): Promise<void> {
   try {
     const identity = await identify(hub.ctx, frame.token);
     if (identity.user !== session.subject) {
       throw new MillraceError('unauthenticated', 'the token is of another user');
     }
+    // A session that acts for another goes on only for as long as its tokens give that right.
+    if (caller.user !== identity.user && !identity.admin) {
+      throw new MillraceError('forbidden', 'only a service token may act for another user');
+    }
+    session.caller = { ...caller, service: identity.admin };
     session.expiresAt = identity.expiresAt;
     session.send({ type: 'refreshed', expires: identity.expiresAt, ...refOf(frame) });
   } catch (error) {
-    if (!(error instanceof MillraceError) || error.code !== 'unauthenticated') throw error;
+    if (!(error instanceof MillraceError) || error.code === 'unavailable') throw error;
     session.refuse(error, refOf(frame));
     session.close('unauthenticated');
   }

@@ -30,6 +30,15 @@ describe('what is refused before any handler', () => {
     }
   });
 
+  test('no call acts for others, or for oneself by name, without a service token', async () => {
+    for (const { path, open, method } of calls.filter((call) => call.path.startsWith('/v1/') && isServed(call.path))) {
+      if (open) continue;
+      const line = `${method.toUpperCase()} ${path.replace(':channel', 'g:none').replace(':user', 'bob').replace(':seq', '1')}`;
+      refused(await api.as('alice', { for: 'bob' })(line), 403, 'forbidden');
+      refused(await api.as('alice', { for: 'alice' })(line), 403, 'forbidden');
+    }
+  });
+
   test('only service tokens act for others, and only for a user id', async () => {
     refused(await api.as('alice', { for: 'alice' })('GET /v1/conversations'), 403, 'forbidden');
     refused(await api.as('alice', { for: 'bob' })('GET /v1/conversations'), 403, 'forbidden');
