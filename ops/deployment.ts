@@ -52,6 +52,7 @@ export class Deployment {
         LOG_LEVEL: 'info',
         PORT: '0',
         ...UNHURRIED,
+        DRAIN_GRACE: '0',
         ...env,
       },
       nodeArgs,

@@ -9,11 +9,11 @@ import { rowOf } from '../../lib/archive/from-log.ts';
 import { type Archive, ArchiveError, type ArchiveRow } from '../../lib/archive/index.ts';
 import type { AppContext, RunningApp } from '../../lib/config/context.ts';
 import { keyspace } from '../../lib/keyspace/index.ts';
-import { PartitionLeases } from '../../lib/partitions/leases.ts';
+import { LogWorker } from '../../lib/partitions/log-worker.ts';
 import { LOG_ROLES, LOG_TAIL_MS } from '../../lib/partitions/roles.ts';
 import { startAlone } from '../../lib/process/run.ts';
 import type { StreamEntry } from '../../lib/redis/blocking.ts';
-import { backOff, type LogBatch, LogFollower } from '../../lib/redis/follow.ts';
+import type { LogBatch } from '../../lib/redis/follow.ts';
 import { msOf, ZERO } from '../../lib/redis/ids.ts';
 import { Verbs } from '../../lib/redis/verbs.ts';
 import { withSigns } from './patience.ts';
@@ -39,7 +39,6 @@ export async function startArchiver(ctx: AppContext): Promise<RunningApp> {
   const logger = ctx.logger.child({ role: ROLE });
   const keys = keyspace(config.partitions, { oneNode: store.kind !== 'cluster' });
   const verbs = new Verbs(store.command, keys, (name, seconds) => metrics.redisSeconds.of(name).observe(seconds));
-  const held = new Set<number>();
 
   async function setAside(p: number, entry: { id: string; fields: string[] }, reason: string): Promise<void> {
     await store.command.xadd(
@@ -90,71 +89,32 @@ export async function startArchiver(ctx: AppContext): Promise<RunningApp> {
         const from = origin.get(row);
         if (from) await setAside(from.p, from.entry, reason);
       });
-      await withSigns(writing, () => leases.completedRound(), SIGN_MS, WRITE_AT_MOST_MS);
+      await withSigns(writing, () => logs.completedRound(), SIGN_MS, WRITE_AT_MOST_MS);
       metrics.archiveBatch.observe(chunk.length);
       metrics.archiveSeconds.observe((performance.now() - started) / 1000);
     }
     await Promise.all(
       batches.map(async ({ partition, entries }) => {
         const last = entries.at(-1);
-        if (!last || !held.has(partition)) return;
+        if (!last || !logs.held.has(partition)) return;
         await verbs.advance(partition, ROLE, last.id, LOG_TAIL_MS, LOG_ROLES);
         showLag(partition, []);
       }),
     );
   }
 
-  const follower = new LogFollower({
-    store,
-    partitions: config.partitions,
-    logKey: keys.log,
+  const logs: LogWorker = new LogWorker(ctx, {
+    role: ROLE,
     logger,
     count: ENTRIES_PER_READ,
     roundCount: Math.min(MOST_PER_PARTITION, Math.ceil(ENTRIES_PER_ROUND / config.partitions)),
     pauseMs: () => PAUSE_MS,
+    gain: async (p) => (await store.command.hget(keys.positions(p), ROLE)) ?? ZERO,
     handle,
-    onRound: () => leases.completedRound(),
     onRetry: () => metrics.retries.of('archive').inc(),
   });
-  const leases: PartitionLeases = new PartitionLeases({
-    store,
-    partitions: config.partitions,
-    role: ROLE,
-    worker: ctx.incarnation,
-    logger,
-    onGained: (p) => {
-      held.add(p);
-      metrics.leases.of(ROLE, String(p)).set(1);
-      void take(p);
-    },
-    onLost: async (p) => {
-      held.delete(p);
-      metrics.leases.of(ROLE, String(p)).set(0);
-      await follower.remove(p);
-    },
-  });
-
-  async function take(p: number): Promise<void> {
-    for (let failures = 0; held.has(p); failures++) {
-      try {
-        const from = (await store.command.hget(keys.positions(p), ROLE)) ?? ZERO;
-        if (held.has(p)) follower.add(p, from);
-        return;
-      } catch (error) {
-        logger.warn({ err: error, partition: p }, 'reading the position failed, trying again');
-        leases.completedRound(); // the loop lives, and says what is wrong
-        await backOff(failures);
-      }
-    }
-  }
-
-  await leases.start();
-  return {
-    async stop() {
-      await leases.stop();
-      await follower.stop();
-    },
-  };
+  await logs.start();
+  return { stop: () => logs.stop() };
 }
 
 /** A row that can never be written is set aside; the others are written. Anything else is the caller's to repeat. */

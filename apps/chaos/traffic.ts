@@ -18,7 +18,7 @@ export interface Sent {
 export interface TrafficOptions {
   deployment: Deployment;
   /** Users are spread over them. */
-  gateways: readonly MillraceProcess[];
+  gateways: readonly Pick<MillraceProcess, 'address'>[];
   /** Each writes to the next, in a ring of direct channels. */
   users: number;
   /** Groups of five neighbours. */

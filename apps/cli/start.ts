@@ -87,8 +87,8 @@ async function start(options: StartOptions): Promise<void> {
     const forget = note(config, running.address);
     said.push(`Archive: ${withoutPassword(config.archiveUrl)}`);
     if (!production) process.stdout.write(greeting(running.address, options.roles, said));
-    await stopOnSignal(async () => {
-      await running.stop();
+    await stopOnSignal(config, async (hurry) => {
+      await running.stop(hurry);
       forget();
       await redis?.stop();
     });

@@ -1,10 +1,9 @@
 /** Fan-out as a process: leases partitions, follows their logs, writes inboxes. */
 import type { AppContext, RunningApp } from '../../lib/config/context.ts';
 import { keyspace } from '../../lib/keyspace/index.ts';
-import { PartitionLeases } from '../../lib/partitions/leases.ts';
+import { LogWorker } from '../../lib/partitions/log-worker.ts';
 import { LOG_ROLES, LOG_TAIL_MS } from '../../lib/partitions/roles.ts';
 import { startAlone } from '../../lib/process/run.ts';
-import { backOff, LogFollower } from '../../lib/redis/follow.ts';
 import { msOf, ZERO } from '../../lib/redis/ids.ts';
 import { busyPauseMs } from '../../lib/redis/pause.ts';
 import { Verbs } from '../../lib/redis/verbs.ts';
@@ -20,56 +19,21 @@ export async function startFanout(ctx: AppContext): Promise<RunningApp> {
   const keys = keyspace(config.partitions, { oneNode: store.kind !== 'cluster' });
   const verbs = new Verbs(store.command, keys, (name, seconds) => metrics.redisSeconds.of(name).observe(seconds));
   const worker = new FanoutWorker({ store, keys, verbs, metrics, logger });
-  const follower = new LogFollower({
-    store,
-    partitions: config.partitions,
-    logKey: keys.log,
+  const logs = new LogWorker(ctx, {
+    role: ROLE,
     logger,
     count: 200,
     pauseMs: busyPauseMs,
+    gain: (p) => worker.gain(p),
+    lose: (p) => worker.lose(p),
     handle: (batches) => worker.handle(batches),
-    onRound: () => leases.completedRound(),
     onRetry: () => metrics.retries.of('read_log').inc(),
   });
-  const held = new Set<number>();
-  const leases: PartitionLeases = new PartitionLeases({
-    store,
-    partitions: config.partitions,
-    role: ROLE,
-    worker: ctx.incarnation,
-    logger,
-    onGained: (p) => {
-      held.add(p);
-      metrics.leases.of(ROLE, String(p)).set(1);
-      void take(p);
-    },
-    onLost: async (p) => {
-      held.delete(p);
-      metrics.leases.of(ROLE, String(p)).set(0);
-      await follower.remove(p);
-      worker.lose(p);
-    },
-  });
-
-  async function take(p: number): Promise<void> {
-    for (let failures = 0; held.has(p); failures++) {
-      try {
-        const from = await worker.gain(p);
-        if (held.has(p)) follower.add(p, from);
-        else worker.lose(p);
-        return;
-      } catch (error) {
-        logger.warn({ err: error, partition: p }, 'reading the cursors failed, trying again');
-        leases.completedRound(); // the loop lives, and says what is wrong
-        await backOff(failures);
-      }
-    }
-  }
 
   const advanced = new Map<number, string>();
   async function advance(): Promise<void> {
     await Promise.all(
-      [...held].map(async (p) => {
+      [...logs.held].map(async (p) => {
         const position = worker.position(p);
         if (!position || position === ZERO) return;
         const [last] = await store.command.xrevrange(keys.log(p), '+', '-', 'COUNT', 1);
@@ -103,7 +67,7 @@ export async function startFanout(ctx: AppContext): Promise<RunningApp> {
     repeat('advancing', ADVANCE_MS, advance),
   ];
 
-  await leases.start();
+  await logs.start();
   return {
     async stop() {
       for (const stop of timers) stop();
@@ -111,8 +75,7 @@ export async function startFanout(ctx: AppContext): Promise<RunningApp> {
       await advance().catch((error: unknown) =>
         logger.warn({ err: error }, 'the last advance failed; the next worker repeats it'),
       );
-      await leases.stop();
-      await follower.stop();
+      await logs.stop();
       worker.stop();
     },
   };

@@ -23,6 +23,7 @@ export class Greeter {
 
   /** `upgrade`: who the upgrade's own Authorization header said. Resolves when the session is up, or closed. */
   async greet(session: Session, hello: HelloFrame, upgrade: Identity | undefined): Promise<void> {
+    if (this.#hub.drain.refuse(session)) return;
     const answers = hello.ref === undefined ? {} : { ref: hello.ref };
     let caller: Caller;
     try {
@@ -87,6 +88,7 @@ export class Greeter {
       heartbeat_ms: HEARTBEAT_MS,
       limits: ctx.config.limits,
     });
+    this.#hub.drain.tellLate(session);
     if (attached.gap) {
       const since = hello.since ?? attached.position;
       await this.#hub.tellGap(session, since, attached.oldest);

@@ -8,6 +8,7 @@ import { compareIds, maxId, ZERO } from '../../lib/redis/ids.ts';
 import type { Attached } from '../../lib/redis/verbs.ts';
 import { Acks } from './acks.ts';
 import type { GatewayContext } from './context.ts';
+import { Drain } from './drain.ts';
 import { Feed } from './feed.ts';
 import { Lane } from './lane.ts';
 import { GatewayLease, type LeaseTimes } from './lease.ts';
@@ -24,6 +25,7 @@ export class Hub {
   readonly sessions = new Map<string, Session>();
   readonly acks: Acks;
   readonly registrations: Registrations;
+  readonly drain = new Drain(this);
   readonly #feeds = new Map<string, Feed>();
   readonly #lanes: Lane[];
   readonly #laneOf: Lane[] = [];

@@ -20,6 +20,9 @@ import { RareLimits } from './rare.ts';
 import { buildServer } from './server.ts';
 import { followTls, readTls } from './tls.ts';
 
+/** How long requests in flight may take once everything else is done. */
+const LAST_REQUESTS_MS = 3000;
+
 export interface RunningGateway extends RunningApp {
   /** `http://host:port`, or https. */
   readonly address: string;
@@ -67,20 +70,15 @@ export async function startGateway(app: AppContext): Promise<RunningGateway> {
   const { port } = server.server.address() as AddressInfo;
   return {
     address: `${tls ? 'https' : 'http'}://${config.host.includes(':') ? `[${config.host}]` : config.host}:${port}`,
-    async stop() {
+    async stop(hurry) {
+      await hub.drain.run(hurry);
       stopClock();
       stopFollowing?.();
-      ctx.verifier.close();
-      const open = [...hub.sessions.values()];
-      const closed = Promise.all(
-        open.map((s) => new Promise<void>((resolve) => s.socket.once('close', () => resolve()))),
-      );
-      for (const session of open) session.close('goingAway');
-      let timer: NodeJS.Timeout | undefined;
-      await Promise.race([closed, new Promise<void>((resolve) => (timer = setTimeout(resolve, 2000)))]);
-      clearTimeout(timer);
-      for (const session of open) session.socket.terminate();
+      // Requests in flight are finished; one that trickles in, or is read by nobody, is not waited for.
+      const late = setTimeout(() => server.server.closeAllConnections(), LAST_REQUESTS_MS);
       await server.close();
+      clearTimeout(late);
+      ctx.verifier.close();
       await hub.stop();
     },
   };

@@ -21,8 +21,15 @@ export async function buildServer(ctx: GatewayContext, hub: Hub, patience?: Pati
   await browsers(server, ctx.config);
   registerProbes(server, {
     registry: ctx.metrics.registry,
-    readiness: () => readinessOf(ctx.store, ctx.archive),
+    readiness: async () => {
+      if (hub.drain.active) return { ready: false, parts: { gateway: 'draining' } };
+      return await readinessOf(ctx.store, ctx.archive);
+    },
     about: { roles: 'gateway' },
+  });
+  // Whoever keeps a connection open comes back on another one, elsewhere.
+  server.addHook('onSend', async (_request, reply) => {
+    if (hub.drain.active) reply.header('connection', 'close');
   });
   registerRoutes(server, ctx);
   const stopClock = await registerSocket(server, hub, patience);

@@ -41,7 +41,7 @@ export async function registerSocket(app: FastifyInstance, hub: Hub, patience = 
 
   await app.register(websocket, {
     options: { maxPayload: ctx.config.limits.frame_bytes, perMessageDeflate: false, clientTracking: false },
-    // Sessions are closed by the gateway's own stop, before the server is.
+    // Sessions are closed by the drain, before the server is.
     preClose: (done: () => void) => done(),
     errorHandler: (error, socket) => {
       ctx.logger.error({ err: error }, 'unexpected failure in a socket');
@@ -57,6 +57,7 @@ export async function registerSocket(app: FastifyInstance, hub: Hub, patience = 
         if (!mayUpgrade(ctx.config, request)) {
           throw new MillraceError('forbidden', 'pages of this origin may not connect');
         }
+        hub.drain.refuseUpgrade();
         const header = request.headers.authorization;
         if (header === undefined) return;
         const token = bearerOf(header);
@@ -78,6 +79,7 @@ export async function registerSocket(app: FastifyInstance, hub: Hub, patience = 
     hub.sessions.set(session.id, session);
     unwelcome.add(session);
     ctx.metrics.connections.inc();
+    hub.drain.refuse(session); // upgraded in the very moment
     let held: ParsedFrame[] | undefined;
 
     const release = () => {

@@ -68,6 +68,7 @@ export class MillraceClient extends MillraceApi {
       pongTimeoutMs: settled.pongTimeoutMs,
       welcome: (frame) => this.welcome(frame),
       live: (offset) => this.live(offset),
+      goaway: (frame) => void this.emitter.emit('goaway', frame),
       frame: (frame) => this.receive(frame),
       heartbeat: () => {
         this.outbox.sweep();
@@ -237,6 +238,9 @@ export class MillraceClient extends MillraceApi {
   }
 
   private welcome(frame: WelcomeFrame): void {
+    // One session may follow another without a break: what the old one has not answered goes out again in this one.
+    this.session.abort();
+    this.outbox.down();
     this.me = frame.user;
     this.limits = frame.limits;
     this.lastError = undefined;

@@ -1,10 +1,14 @@
 /**
  * One session at a time over a WebSocket, and another whenever it ends: hello, heartbeat, the watch over a connection
  * that died silently, and when to try again. What the frames mean is the client's business.
+ *
+ * A server that is going away is left without a break: the next session is opened beside the present one, which goes on
+ * until the next one's welcome.
  */
 import { CLOSE_CODES, isFinalClose } from '../protocol/errors.ts';
 import type { ClientFrame, GoawayFrame, HelloFrame, ServerFrame, WelcomeFrame } from '../protocol/frames.ts';
 import type { Backoff } from './backoff.ts';
+import { Link, NO_CODE } from './link.ts';
 
 export type ConnectionState = 'closed' | 'connecting' | 'replaying' | 'live' | 'waiting';
 
@@ -15,12 +19,13 @@ export interface ConnectionOptions {
   hello: () => Promise<HelloFrame>;
   backoff: Backoff;
   now: () => number;
-  /** From the first byte to `welcome`. */
+  /** From the first byte of an attempt to `welcome`. */
   connectTimeoutMs: number;
   /** How long a ping may go without any frame from the server. */
   pongTimeoutMs: number;
   welcome: (frame: WelcomeFrame) => void;
   live: (offset: string) => void;
+  goaway: (frame: GoawayFrame) => void;
   frame: (frame: ServerFrame) => void;
   heartbeat: () => void;
   /** The connection is gone, or an attempt failed; another follows after `retryInMs`, unless undefined. */
@@ -30,14 +35,16 @@ export interface ConnectionOptions {
 
 /** A session that lived this long starts the backoff anew; a server that throws one out at once is not hammered. */
 const STABLE_MS = 5_000;
-const NO_CODE = 1006;
 /** Refusals that say "too much" wait longer from the first time on. */
 const TOO_MUCH_ATTEMPTS = 4;
 
 export class Connection {
   state: ConnectionState = 'closed';
-  private socket: WebSocket | undefined;
-  /** Handlers of an earlier socket see that they are no longer meant. */
+  /** The one with the session. */
+  private link: Link | undefined;
+  /** The one that has not been welcomed yet. */
+  private next: Link | undefined;
+  /** An earlier attempt that still waits for its token sees that it is no longer meant. */
   private epoch = 0;
   private received = 0;
   private welcomedAt = 0;
@@ -59,13 +66,13 @@ export class Connection {
   open(): void {
     // Browsers tell; elsewhere nobody does, and the heartbeat finds out.
     globalThis.addEventListener?.('online', this.online);
-    if (this.state === 'closed' || this.state === 'waiting') void this.attempt();
+    if (this.state === 'closed' || this.state === 'waiting') this.attempt();
   }
 
   /** False when there is no session to write to. */
   send(frame: ClientFrame): boolean {
-    if (!this.isUp || this.socket?.readyState !== 1) return false;
-    this.socket.send(JSON.stringify(frame));
+    if (!this.isUp || !this.link?.open) return false;
+    this.link.send(JSON.stringify(frame));
     return true;
   }
 
@@ -73,7 +80,7 @@ export class Connection {
   restart(reason: string): void {
     if (this.state === 'closed') return;
     this.down({ code: CLOSE_CODES.bye.code, reason }, 0);
-    if (this.state === 'waiting') void this.attempt();
+    if (this.state === 'waiting') this.attempt();
   }
 
   close(): void {
@@ -82,39 +89,36 @@ export class Connection {
     this.state = 'closed';
   }
 
-  private async attempt(): Promise<void> {
+  private attempt(): void {
     this.clearTimers();
-    const epoch = ++this.epoch;
     this.state = 'connecting';
     this.returnAt = undefined;
+    void this.dial();
+  }
+
+  /** Opens a socket; a session that there is goes on until this one is welcomed. */
+  private async dial(): Promise<void> {
+    const epoch = ++this.epoch;
     let hello: string;
     try {
       hello = JSON.stringify(await this.options.hello());
     } catch (cause) {
-      if (epoch === this.epoch) this.lost(NO_CODE, 'no token', cause);
+      if (epoch === this.epoch) this.refused(NO_CODE, 'no token', cause);
       return;
     }
     if (epoch !== this.epoch) return;
-    const { connectTimeoutMs } = this.options;
-    this.after(connectTimeoutMs, () => this.lost(NO_CODE, `no session within ${connectTimeoutMs} ms`));
-    const socket = new this.options.webSocket(this.options.url);
-    this.socket = socket;
-    let cause: unknown;
-    socket.onopen = () => socket.send(hello);
-    socket.onmessage = (event: MessageEvent<unknown>) => {
-      if (epoch === this.epoch) this.receive(event.data);
-    };
-    // Always followed by close; only here is the cause told, and in browsers not even here.
-    socket.onerror = (event: Event) => {
-      const { error, message } = event as Partial<ErrorEvent>;
-      cause = error ?? message;
-    };
-    socket.onclose = (event: CloseEvent) => {
-      if (epoch === this.epoch) this.lost(event.code, event.reason, cause);
-    };
+    this.next?.drop('');
+    this.next = new Link({
+      url: this.options.url,
+      webSocket: this.options.webSocket,
+      hello,
+      timeoutMs: this.options.connectTimeoutMs,
+      receive: (link, data) => this.receive(link, data),
+      ended: (link, code, reason, cause) => this.ended(link, code, reason, cause),
+    });
   }
 
-  private receive(data: unknown): void {
+  private receive(link: Link, data: unknown): void {
     this.received += 1;
     let frame: ServerFrame;
     try {
@@ -125,19 +129,15 @@ export class Connection {
     }
     switch (frame.type) {
       case 'welcome':
-        this.clearTimers();
-        this.state = 'replaying';
-        this.welcomedAt = this.options.now();
-        this.heartbeatMs = frame.heartbeat_ms;
-        this.beat();
-        this.options.welcome(frame);
+        this.take(link, frame);
         break;
       case 'live':
         this.state = 'live';
         this.options.live(frame.offset);
         break;
       case 'goaway':
-        this.leave(frame);
+        if (link === this.link) this.leave(frame);
+        else this.returnAt = this.options.now() + frame.reconnect_in_ms;
         break;
       case 'pong':
         break;
@@ -146,9 +146,24 @@ export class Connection {
     }
   }
 
+  /** From one session to the next. */
+  private take(link: Link, frame: WelcomeFrame): void {
+    this.clearTimers();
+    this.link?.drop('moved');
+    this.link = link;
+    this.next = undefined;
+    this.returnAt = undefined;
+    link.settled();
+    this.state = 'replaying';
+    this.welcomedAt = this.options.now();
+    this.heartbeatMs = frame.heartbeat_ms;
+    this.beat();
+    this.options.welcome(frame);
+  }
+
   /** The network is back: a wait ends now, and a socket that may have died meanwhile has to show that it lives. */
   private backOnline(): void {
-    if (this.state === 'waiting' && this.returnAt === undefined) void this.attempt();
+    if (this.state === 'waiting' && this.returnAt === undefined) this.attempt();
     else if (this.isUp) this.probe();
   }
 
@@ -171,27 +186,55 @@ export class Connection {
   }
 
   private leave(frame: GoawayFrame): void {
+    if (this.returnAt !== undefined) return;
     this.returnAt = this.options.now() + frame.reconnect_in_ms;
-    this.after(frame.reconnect_in_ms, () => {
-      this.down({ code: CLOSE_CODES.goingAway.code, reason: frame.reason }, 0);
-      if (this.state === 'waiting') void this.attempt();
-    });
+    this.after(frame.reconnect_in_ms, () => void this.dial());
+    this.options.goaway(frame);
   }
 
+  private ended(link: Link, code: number, reason: string, cause?: unknown): void {
+    if (link === this.link) this.lost(code, reason, cause);
+    else if (link === this.next) this.refused(code, reason, cause);
+  }
+
+  /** The session is gone. */
   private lost(code: number, reason: string, cause?: unknown): void {
+    if (this.options.now() - this.welcomedAt >= STABLE_MS) this.options.backoff.reset();
+    const { next } = this;
+    if (next === undefined) {
+      this.again(code, reason, cause);
+      return;
+    }
+    this.link?.drop('');
+    this.link = undefined;
+    this.clearTimers();
+    this.state = 'connecting';
+    // By its successor, which the welcome is about to reach: nothing to tell.
+    if (code !== CLOSE_CODES.replaced.code) this.options.down(endOf(code, reason, cause), 0);
+  }
+
+  /** An attempt has failed. */
+  private refused(code: number, reason: string, cause?: unknown): void {
+    this.next?.drop('');
+    this.next = undefined;
+    // The session goes on, if only until the server closes it.
+    if (this.link !== undefined) this.after(this.options.backoff.next(), () => void this.dial());
+    else this.again(code, reason, cause);
+  }
+
+  private again(code: number, reason: string, cause: unknown): void {
     const { backoff, now } = this.options;
-    const end = { code, reason, ...(cause === undefined ? {} : { cause }) };
+    const end = endOf(code, reason, cause);
     if (isFinalClose(code)) {
       this.down(end, undefined);
       return;
     }
-    if (this.isUp && now() - this.welcomedAt >= STABLE_MS) backoff.reset();
     if (code === CLOSE_CODES.tooManySessions.code || code === CLOSE_CODES.rateLimited.code)
       backoff.atLeast(TOO_MUCH_ATTEMPTS);
     const retryInMs = this.returnAt === undefined ? backoff.next() : Math.max(0, this.returnAt - now());
     this.down(end, retryInMs);
     // Unless whoever was told has decided otherwise.
-    if (this.state === 'waiting') this.after(retryInMs, () => void this.attempt());
+    if (this.state === 'waiting') this.after(retryInMs, () => this.attempt());
   }
 
   private down(end: { code: number; reason: string; cause?: unknown }, retryInMs: number | undefined): void {
@@ -201,19 +244,13 @@ export class Connection {
     this.options.down(end, retryInMs);
   }
 
-  /** Lets go of the socket without waiting for the other side, which may be long gone. */
   private drop(reason: string): void {
     this.clearTimers();
     this.epoch += 1;
-    const { socket } = this;
-    this.socket = undefined;
-    if (socket === undefined) return;
-    // An error while closing concerns nobody any more; without a handler some implementations would throw it.
-    socket.onerror = () => {};
-    socket.onopen = null;
-    socket.onmessage = null;
-    socket.onclose = null;
-    if (socket.readyState <= 1) socket.close(CLOSE_CODES.bye.code, reason.slice(0, 40));
+    this.link?.drop(reason);
+    this.next?.drop(reason);
+    this.link = undefined;
+    this.next = undefined;
   }
 
   private after(ms: number, run: () => void): void {
@@ -228,4 +265,8 @@ export class Connection {
     for (const timer of this.timers) clearTimeout(timer);
     this.timers.clear();
   }
+}
+
+function endOf(code: number, reason: string, cause: unknown) {
+  return { code, reason, ...(cause === undefined ? {} : { cause }) };
 }

@@ -5,6 +5,7 @@
 import type {
   ErrorFrame,
   EventFrame,
+  GoawayFrame,
   MessageFrame,
   PresenceFrame,
   ReceiptFrame,
@@ -63,6 +64,11 @@ export interface ClientEvents {
   /** A session is up; what was missed comes next, then `live`. */
   connected: WelcomeFrame;
   live: { offset: string };
+  /**
+   * The server is going away. The client moves on by itself, in general without a break: then `connected` comes again with
+   * no `disconnected` before it.
+   */
+  goaway: GoawayFrame;
   /** The connection is gone; the next attempt is made by itself. */
   disconnected: Disconnected;
   /** For good: connect() has to be called again. */

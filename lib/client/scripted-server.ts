@@ -32,12 +32,16 @@ export interface ScriptedSession {
 export class ScriptedServer {
   readonly sessions: ScriptedSession[] = [];
   readonly historyCalls: string[] = [];
+  /** Sockets opened so far. */
+  connections = 0;
   readonly groups = new Map<string, string[]>();
   heartbeatMs = 30_000;
   /** Return true to keep a frame from its usual answer. */
   intercept: (session: ScriptedSession, frame: ClientFrame) => boolean = () => false;
   /** Called instead of a session's start, e.g. to close with a code. */
   refuse: ((socket: WebSocket) => void) | undefined;
+  /** A hello is answered only after it. */
+  greeting: Promise<void> | undefined;
   /** History is complete up to this seq and shows nothing beyond. */
   completeTo = Number.POSITIVE_INFINITY;
   historyStatus = 200;
@@ -152,6 +156,7 @@ export class ScriptedServer {
   }
 
   private accept(socket: WebSocket): void {
+    this.connections += 1;
     if (this.refuse !== undefined) {
       this.refuse(socket);
       return;
@@ -164,7 +169,9 @@ export class ScriptedServer {
         if (!this.intercept(session, frame)) this.act(session, frame);
       } else if (frame.type === 'hello') {
         session = { user: frame.user ?? frame.token ?? '', device: frame.device, socket, hello: frame, frames: [] };
-        this.start(session);
+        const mine = session;
+        if (this.greeting === undefined) this.start(mine);
+        else void this.greeting.then(() => this.start(mine));
       }
     });
   }

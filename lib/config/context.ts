@@ -17,5 +17,6 @@ export interface AppContext {
 
 /** A started app. `stop` finishes what is in flight, lets go of leases and connections of its own, and never rejects. */
 export interface RunningApp {
-  stop(): Promise<void>;
+  /** `hurry` is aborted when somebody loses patience: whatever waits for others ends then. */
+  stop(hurry: AbortSignal): Promise<void>;
 }

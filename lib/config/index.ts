@@ -34,6 +34,8 @@ export interface Config {
   dataDir: string;
   /** Devices of a user at most. */
   knownDevices: number;
+  /** How a gateway leaves: its clients are told to move within `spreadMs`, and closed after `graceMs`. */
+  drain: { graceMs: number; spreadMs: number };
   /** Those of the protocol, told to clients. */
   limits: Limits;
   /** How fast clients may go besides: what they are not told beforehand. */
@@ -65,22 +67,23 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     }
     return raw;
   };
-  const whole = (variable: Variable & { fallback: number }): number => {
+  const whole = (variable: Variable, fallback = Number(variable.fallback)): number => {
     const raw = env[variable.name];
-    if (raw === undefined || raw === '') return variable.fallback;
+    if (raw === undefined || raw === '') return fallback;
     const value = /^\d{1,15}$/.test(raw) ? Number(raw) : Number.NaN;
     const { min = 0, max = Number.MAX_SAFE_INTEGER } = variable;
     if (!(value >= min && value <= max)) {
       wrong.push(
         `${variable.name} is ${quote(raw)}; it must be a whole number from ${min} to ${max} (${variable.unit})`,
       );
-      return variable.fallback;
+      return fallback;
     }
     return value;
   };
 
   const production = text(variables.environment) === 'production';
   const dataDir = text(variables.dataDir) ?? '.millrace';
+  const graceMs = whole(variables.drainGrace, production ? 20_000 : 2000);
   const config: Config = {
     redisUrl: text(variables.redisUrl) ?? '',
     archiveUrl: env[variables.archiveUrl.name] || `sqlite:${join(dataDir, 'archive.sqlite')}`,
@@ -92,6 +95,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     production,
     dataDir,
     knownDevices: whole(variables.knownDevices),
+    drain: { graceMs, spreadMs: whole(variables.drainSpread, Math.round(graceMs * 0.75)) },
     limits: {
       sends_per_s: whole(variables.sendsPerS),
       burst: whole(variables.burst),
@@ -168,6 +172,9 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
   }
   if ((config.partitions & (config.partitions - 1)) !== 0) {
     wrong.push(`PARTITIONS is ${config.partitions}; it must be a power of two, such as 16, 64 or 256`);
+  }
+  if (config.drain.spreadMs > graceMs) {
+    wrong.push(`DRAIN_SPREAD is ${config.drain.spreadMs}; it must not be longer than DRAIN_GRACE, ${graceMs} ms`);
   }
   if (config.ackReplicas > 0) {
     wrong.push(

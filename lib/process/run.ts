@@ -30,8 +30,8 @@ export interface RunningProcess {
   readonly address: string;
   readonly incarnation: string;
   readonly archive: Archive;
-  /** Never rejects; what could not be stopped cleanly is logged. */
-  stop(): Promise<void>;
+  /** Never rejects; what could not be stopped cleanly is logged. Aborting `hurry` ends what waits for clients. */
+  stop(hurry?: AbortSignal): Promise<void>;
 }
 
 export interface RunOptions {
@@ -52,11 +52,13 @@ export async function runRoles(options: RunOptions): Promise<RunningProcess> {
     .slice(0, 24)}-${process.pid}-${randomBytes(3).toString('hex')}`;
 
   // What is open so far, newest last: stopped from the end, also when a later part fails to start.
-  const open: { what: string; stop: () => unknown }[] = [];
-  const stop = async (): Promise<void> => {
+  const open: { what: string; stop: (hurry: AbortSignal) => unknown }[] = [];
+  let stopping = false;
+  const stop = async (hurry = new AbortController().signal): Promise<void> => {
+    stopping = true;
     for (let part = open.pop(); part; part = open.pop()) {
       try {
-        await part.stop();
+        await part.stop(hurry);
       } catch (error) {
         logger.error({ err: error }, `${part.what} did not stop cleanly`);
       }
@@ -77,11 +79,11 @@ export async function runRoles(options: RunOptions): Promise<RunningProcess> {
     let address: string | undefined;
     for (const role of mine) {
       const app = await (apps[role] as StartApp)(context);
-      open.push({ what: role, stop: () => app.stop() });
+      open.push({ what: role, stop: (hurry) => app.stop(hurry) });
       address ??= app.address;
     }
     if (address === undefined) {
-      const probes = await serveProbes(context, mine);
+      const probes = await serveProbes(context, mine, () => stopping);
       open.push({ what: 'probes', stop: probes.stop });
       address = probes.address;
     }
@@ -97,13 +99,20 @@ export async function runRoles(options: RunOptions): Promise<RunningProcess> {
 }
 
 /** The small server of a process that serves no clients. */
-async function serveProbes(context: AppContext, mine: readonly Role[]): Promise<{ address: string; stop(): unknown }> {
+async function serveProbes(
+  context: AppContext,
+  mine: readonly Role[],
+  stopping: () => boolean,
+): Promise<{ address: string; stop(): unknown }> {
   const { config, metrics, store, archive } = context;
   const loggerInstance: FastifyBaseLogger = context.logger.child({}, { level: 'warn' });
   const app = fastify({ loggerInstance });
   registerProbes(app, {
     registry: metrics.registry,
-    readiness: () => readinessOf(store, archive),
+    readiness: async () => {
+      if (stopping()) return { ready: false, parts: { process: 'stopping' } };
+      return await readinessOf(store, archive);
+    },
     about: { roles: mine },
   });
   try {
@@ -120,34 +129,42 @@ async function serveProbes(context: AppContext, mine: readonly Role[]): Promise<
  */
 export async function startAlone(role: Role, start: StartApp): Promise<void> {
   try {
-    const running = await runRoles({ config: loadConfig(process.env), apps: { [role]: start } });
-    await stopOnSignal(() => running.stop());
+    const config = loadConfig(process.env);
+    const running = await runRoles({ config, apps: { [role]: start } });
+    await stopOnSignal(config, (hurry) => running.stop(hurry));
   } catch (error) {
     process.stderr.write(`${explain(error)}\n`);
     process.exit(exitCodeOf(error));
   }
 }
 
-/** How long a graceful stop may take; Kubernetes kills after 30 s. */
-const stopTimeoutMs = 25_000;
+/** Beyond the grace that clients get. With the 20 s of production that is below the 30 s after which Kubernetes kills. */
+const STOP_MS = 8000;
+/** npm and the terminal both deliver a Ctrl-C: what comes so close together was asked once. */
+const SAME_SIGNAL_MS = 250;
 
 /**
- * Resolves never: on SIGINT, SIGTERM, or when the process that started us is gone, runs `stop` and exits. npm and the
- * terminal both deliver a Ctrl-C, so a second signal counts as impatience only after a second.
+ * Resolves never: on SIGINT, SIGTERM, or when the process that started us is gone, runs `stop` and exits with 0. A second
+ * signal hurries it; a third ends the process as it is.
  */
-export function stopOnSignal(stop: () => Promise<void>): Promise<never> {
-  let askedAt: number | undefined;
+export function stopOnSignal({ drain }: Config, stop: (hurry: AbortSignal) => Promise<void>): Promise<never> {
+  const hurry = new AbortController();
+  let asked = 0;
+  let askedAt = Number.NEGATIVE_INFINITY;
   const ask = (): void => {
-    if (askedAt !== undefined) {
-      if (performance.now() - askedAt > 1000) process.exit(130);
-      return;
-    }
-    askedAt = performance.now();
+    const now = performance.now();
+    if (now - askedAt < SAME_SIGNAL_MS) return;
+    askedAt = now;
+    asked++;
+    if (asked === 2) hurry.abort();
+    if (asked > 2) process.exit(130);
+    if (asked > 1) return;
+    const timeoutMs = drain.graceMs + STOP_MS;
     setTimeout(() => {
-      process.stderr.write(`not stopped after ${stopTimeoutMs / 1000} s: giving up\n`);
+      process.stderr.write(`not stopped after ${timeoutMs / 1000} s: giving up\n`);
       process.exit(1);
-    }, stopTimeoutMs).unref();
-    void stop().finally(() => process.exit(0));
+    }, timeoutMs).unref();
+    void stop(hurry.signal).finally(() => process.exit(0));
   };
   process.on('SIGINT', ask);
   process.on('SIGTERM', ask);

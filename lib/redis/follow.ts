@@ -41,6 +41,8 @@ const BLOCK_MS = 500;
 export class LogFollower {
   readonly #o: FollowOptions;
   readonly #lanes = new Map<string, Lane>();
+  /** Lanes that have nothing left to read, but perhaps a batch under way. */
+  readonly #ending = new Set<Promise<void>>();
 
   constructor(options: FollowOptions) {
     this.#o = options;
@@ -54,30 +56,39 @@ export class LogFollower {
       lane = new Lane(this.#o, partition);
       this.#lanes.set(name, lane);
     }
-    lane.positions.set(partition, after);
+    lane.positions.set(partition, { after });
     lane.start();
   }
 
-  /** Resolves when nothing of the partition is being handled any more. */
-  async remove(partition: number): Promise<void> {
+  /**
+   * Resolves when nothing of the partition is being handled any more: a batch that fails is repeated without it. What is
+   * under way then is waited for at most `patienceMs`.
+   */
+  async remove(partition: number, patienceMs = 60_000): Promise<void> {
     const lane = this.#lanes.get(this.#laneOf(partition));
     if (!lane) return;
     lane.positions.delete(partition);
-    await lane.round;
+    const late = new AbortController();
+    const patience = sleep(patienceMs, undefined, { signal: late.signal }).catch(() => undefined);
+    await Promise.race([lane.attempt.catch(() => undefined), patience]);
+    late.abort();
     if (lane.positions.size === 0) {
       this.#lanes.delete(this.#laneOf(partition));
-      await lane.stop();
+      const ending = lane.stop();
+      this.#ending.add(ending);
+      void ending.then(() => this.#ending.delete(ending));
     }
   }
 
   /** The id up to which the partition's entries have been read and handled. */
   position(partition: number): string | undefined {
-    return this.#lanes.get(this.#laneOf(partition))?.positions.get(partition);
+    return this.#lanes.get(this.#laneOf(partition))?.positions.get(partition)?.after;
   }
 
   async stop(): Promise<void> {
-    await Promise.all([...this.#lanes.values()].map((lane) => lane.stop()));
+    const ending = [...this.#lanes.values()].map((lane) => lane.stop());
     this.#lanes.clear();
+    await Promise.all([...ending, ...this.#ending]);
   }
 
   #laneOf(partition: number): string {
@@ -85,9 +96,19 @@ export class LogFollower {
   }
 }
 
+/** Where the reading of a partition stands: another object each time that it is added. */
+interface Position {
+  after: string;
+}
+
+interface HeldBatch extends LogBatch {
+  position: Position;
+}
+
 class Lane {
-  readonly positions = new Map<number, string>();
-  round: Promise<void> = Promise.resolve();
+  readonly positions = new Map<number, Position>();
+  /** What is handled at the moment: one try at it. */
+  attempt: Promise<void> = Promise.resolve();
   readonly #o: FollowOptions;
   readonly #home: number;
   #loop: Promise<void> | undefined;
@@ -116,30 +137,29 @@ class Lane {
       try {
         this.#connection ??= await this.#o.store.blocking(this.#home, this.#o.partitions);
         const asked = new Map(this.positions);
-        const streams = [...asked].map(([p, after]) => ({ key: this.#o.logKey(p), after }));
+        const streams = [...asked].map(([p, { after }]) => ({ key: this.#o.logKey(p), after }));
         if (streams.length === 0) {
           await sleep(20);
           continue;
         }
-        const partitionByKey = new Map([...this.positions.keys()].map((p) => [this.#o.logKey(p), p]));
+        const partitionByKey = new Map([...asked.keys()].map((p) => [this.#o.logKey(p), p]));
         const batches = await this.#connection.xread(streams, { count: this.#o.count, blockMs: BLOCK_MS });
         failures = 0;
-        const read: LogBatch[] = [];
+        const read: HeldBatch[] = [];
         let total = 0;
         let full = false;
         for (const { key, entries } of batches) {
           const partition = partitionByKey.get(key);
-          if (partition === undefined) continue;
-          read.push({ partition, entries });
+          const position = partition === undefined ? undefined : asked.get(partition);
+          if (partition === undefined || position === undefined) continue;
+          read.push({ partition, entries, position });
           total += entries.length;
           full ||= entries.length >= this.#o.count;
         }
         if (full) await this.#readOn(read);
-        // Removed meanwhile, or removed and added again from another place: then this is not what comes next.
-        const held = read.filter(({ partition }) => this.positions.get(partition) === asked.get(partition));
+        const held = read.filter((batch) => this.#isNext(batch));
         if (held.length > 0) {
-          this.round = this.#handle(held);
-          await this.round;
+          await this.#handle(held);
         }
         this.#o.onRound();
         const now = performance.now();
@@ -170,15 +190,20 @@ class Lane {
     }
   }
 
+  /** Not when it was removed meanwhile, or removed and added again, perhaps from another place. */
+  #isNext({ partition, position }: HeldBatch): boolean {
+    return this.positions.get(partition) === position;
+  }
+
   /** Repeats until handled: an entry that was read is never skipped. */
-  async #handle(batches: LogBatch[]): Promise<void> {
+  async #handle(batches: HeldBatch[]): Promise<void> {
     for (let failures = 0; !this.#stopping; failures++) {
       try {
-        await this.#o.handle(batches.filter((b) => this.positions.has(b.partition)));
-        for (const { partition, entries } of batches) {
-          const last = entries.at(-1);
-          if (last && this.positions.has(partition)) this.positions.set(partition, last.id);
-        }
+        const held = batches.filter((batch) => this.#isNext(batch));
+        if (held.length === 0) return;
+        this.attempt = this.#o.handle(held);
+        await this.attempt;
+        for (const { entries, position } of held) position.after = entries.at(-1)?.id ?? position.after;
         return;
       } catch (error) {
         this.#o.onRetry();
