@@ -8,6 +8,7 @@ import {
   shownForm,
 } from '../../lib/client/index.ts';
 import { isUserId, parseChannel } from '../../lib/protocol/ids.ts';
+import { OwnMessages } from './chat-changes.ts';
 import type { Screen } from './chat-screen.ts';
 import { channelOf } from './remote.ts';
 import { clock, line, printable } from './text.ts';
@@ -17,6 +18,8 @@ const ON_ENTRY = 20;
 const SLOW_MS = 1_000;
 
 const HELP = `  <text>                       send it (a text that begins with / as //…)
+  /edit [#number] <text>       give your latest message, or that one, another text
+  /delete [#number]            delete it
   /join <user or g:id>         go to another channel
   /group <title> <user...>     make a group and go there ("a longer title" in quotes)
   /add <user>                  add somebody to this group
@@ -33,6 +36,7 @@ export class Chat {
   private historyTo = 0;
   /** Events that come while history is being read. */
   private held: ChannelEvent[] | undefined;
+  private readonly own = new OwnMessages();
   private readonly titles = new Map<string, string>();
   private screen: Screen | undefined;
   private early: string[] = [];
@@ -106,6 +110,9 @@ export class Chat {
         if (!isUserId(first) && parseChannel(first) === undefined)
           return this.note(`${printable(first)} is neither a user nor a channel`);
         return this.join(first);
+      case '/edit':
+      case '/delete':
+        return this.change(command, text.trim().slice(command.length));
       case '/group': {
         const [title, ...members] = args;
         if (title === undefined || members.length === 0) return this.note('/group <title> <user...>');
@@ -130,11 +137,12 @@ export class Chat {
     }
     const slow = setTimeout(() => this.note(`not yet accepted: ${printable(content)}`), SLOW_MS);
     this.client.send({ channel, content }).then(
-      ({ ts }) => {
+      ({ ts, seq }) => {
         clearTimeout(slow);
+        this.own.sent(channel, seq);
         const where = channel === this.channel ? '' : `${this.nameOf(channel)} `;
         this.print(
-          `${styleText('dim', clock(ts))} ${where}${styleText('green', this.me)}: ${printable(content)} ${styleText('green', '✓')}`,
+          `${styleText('dim', clock(ts))} ${where}${styleText('green', this.me)}: ${printable(content)} ${styleText('green', '✓')}${numbered(seq)}`,
         );
       },
       (error: unknown) => {
@@ -142,6 +150,24 @@ export class Chat {
         this.refused(content, error);
       },
     );
+  }
+
+  private async change(command: '/edit' | '/delete', typed: string): Promise<void> {
+    const { channel } = this;
+    const meant = channel === undefined ? undefined : this.own.meant(channel, typed);
+    if (channel === undefined || meant === undefined) return this.note('which message? /edit #7 a better text');
+    const { seq, text: content } = meant;
+    if (command === '/delete') {
+      if (content !== '') return this.note('/delete, or /delete #7');
+      const { ts } = await this.client.delete({ channel, seq });
+      this.own.deleted(channel, seq);
+      this.print(`${styleText('dim', `${clock(ts)} * you deleted #${seq}`)} ${styleText('green', '✓')}`);
+    } else {
+      if (content === '') return this.note('/edit [#number] <text>');
+      const { ts } = await this.client.edit({ channel, seq, content });
+      const what = `${styleText('dim', `${clock(ts)} * you edited #${seq}:`)} ${printable(content)}`;
+      this.print(`${what} ${styleText('green', '✓')}`);
+    }
   }
 
   private came(event: ChannelEvent): void {
@@ -191,7 +217,11 @@ export class Chat {
     this.historyTo = page.messages[0]?.seq ?? 0;
     this.title();
     this.note(page.messages.length === 0 ? `${this.nameOf(channel)}: nothing yet` : this.nameOf(channel));
-    for (const entry of page.messages.toReversed()) this.print(line(shownForm(entry), this.me));
+    this.own.seen(channel, this.me, page.messages);
+    for (const entry of page.messages.toReversed()) {
+      const number = entry.type === 'message' && entry.from === this.me ? numbered(entry.seq) : '';
+      this.print(`${line(shownForm(entry), this.me)}${number}`);
+    }
     if (this.historyTo > 0) this.client.read(channel, this.historyTo);
   }
 
@@ -242,6 +272,11 @@ export class Chat {
     if (this.screen === undefined) this.early.push(text);
     else this.screen.print(text);
   }
+}
+
+/** By which /edit and /delete know it. */
+function numbered(seq: number): string {
+  return styleText('dim', ` #${seq}`);
 }
 
 /** Words, those in double quotes together. */

@@ -73,6 +73,35 @@ describe('millrace chat', () => {
     expect(alice.text()).toContain('✗ hello (forbidden: blocked)');
   });
 
+  it('edits and deletes one’s own, the latest or by its number, and shows what others change', async () => {
+    const server = await startServer();
+    server.post(DM, 'alice', 'from before', { to: [] });
+    const alice = chat(server, 'alice', 'bob');
+    const bob = chat(server, 'bob', 'alice');
+    await until('both in', () => alice.text().includes('before #1') && bob.text().includes('from before'));
+    alice.input.write('/delete nothing\n/edit the first, better\nhello\n');
+    await until('said', () => alice.text().includes('alice: hello ✓ #3'));
+    alice.input.write('/edit  hello\tyou\n/edit #1 again\n/delete\n/edit #9\n/delete\n');
+    await until('which', () => alice.text().includes('which message?'));
+    expect(bob.text()).toContain('* alice edited #1: the first, better');
+    expect(bob.text()).toContain('* alice edited #3: hello  you');
+    expect(bob.text()).toContain('* alice edited #1: again');
+    await until('deleted', () => bob.text().includes('* alice deleted #3'));
+    expect(alice.text()).toMatch(/you edited #1: again ✓\n.* you deleted #3 ✓/);
+    alice.input.write('/edit #1 \x1b[2J\n');
+    await until('shown safely', () => bob.text().includes('edited #1: \\x1b[2J'));
+    bob.input.end();
+    alice.input.end();
+    expect(await alice.code).toBe(0);
+    const later = chat(server, 'bob', 'alice');
+    await until('history', () => later.text().includes('alice deleted #3'));
+    expect(later.text()).toContain('alice: \\x1b[2J (edited)');
+    expect(later.text()).toContain('alice: (deleted)');
+    expect(later.text()).not.toContain('hello');
+    later.input.end();
+    await later.code;
+  });
+
   it('keeps what is being typed when a line comes in between', async () => {
     const server = await startServer();
     const alice = chat(server, 'alice', 'bob', true);

@@ -37,9 +37,10 @@ function happened(event: Exclude<ChannelEvent, { type: 'message' }>): string {
     case 'renamed':
       return `${event.by} named the group "${printable(event.title)}"`;
     case 'edited':
-      return `${event.from} edited message ${event.target}: ${printable(event.content)}`;
+      // Of a message that was deleted since, no text is left.
+      return `${event.from} edited #${event.target}${event.content === '' ? '' : `: ${printable(event.content)}`}`;
     case 'deleted':
-      return `${event.from} deleted message ${event.target}`;
+      return `${event.from} deleted #${event.target}`;
     case 'member':
       if (event.action === 'added') return `${event.by} added ${event.user}`;
       if (event.action === 'role') return `${event.user} is now ${event.role}`;

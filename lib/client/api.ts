@@ -34,6 +34,14 @@ export class MillraceApi {
     return this.http.call('POST', '/messages', { body: { client_id: newClientId(), ...message } });
   }
 
+  editMessage(channel: string, seq: number, content: string, client_id = newClientId()): Promise<Accepted> {
+    return this.http.call('PATCH', `${at(channel)}/messages/${seq}`, { body: { client_id, content } });
+  }
+
+  deleteMessage(channel: string, seq: number, client_id = newClientId()): Promise<Accepted> {
+    return this.http.call('DELETE', `${at(channel)}/messages/${seq}`, { query: { client_id } });
+  }
+
   history(channel: string, query: HistoryQuery = {}): Promise<History> {
     return this.http.call('GET', `${at(channel)}/messages`, { query });
   }

@@ -12,13 +12,30 @@ import { Acks, type Hold } from './acks.ts';
 import { MillraceApi } from './api.ts';
 import { Backoff, sleep } from './backoff.ts';
 import { Connection, type ConnectionState } from './connection.ts';
-import { type ChannelEvent, type ClientEvents, describe, Emitter, type Listener, type Message } from './events.ts';
+import {
+  type ChannelEvent,
+  type ClientEvents,
+  describe,
+  Emitter,
+  type EventOf,
+  isWritten,
+  type Listener,
+  type Message,
+} from './events.ts';
 import { findSent } from './find.ts';
 import { Holes } from './holes.ts';
 import { Inlets } from './inlets.ts';
 import { type MillraceClientOptions, type Settled, settle } from './options.ts';
 import { type Accepted, Outbox } from './outbox.ts';
-import { type Outgoing, sendFrame } from './outgoing.ts';
+import {
+  type Deletion,
+  deleteFrame,
+  type Edit,
+  editFrame,
+  type OutboxFrame,
+  type Outgoing,
+  sendFrame,
+} from './outgoing.ts';
 import { Reads } from './reads.ts';
 import { TokenSource } from './token.ts';
 
@@ -172,8 +189,25 @@ export class MillraceClient extends MillraceApi {
 
   /** Resolves when the message is stored; sent again as often as that takes. Rejects when it is refused for good. */
   async send(message: Outgoing): Promise<Accepted> {
+    return this.put(sendFrame(message, this.contentBytes));
+  }
+
+  /** Gives one's own message another text. Resolves and rejects like `send`, in whose order it is. */
+  async edit(edit: Edit): Promise<Accepted> {
+    return this.put(editFrame(edit, this.contentBytes));
+  }
+
+  /** Deletes one's own message. Resolves and rejects like `send`, in whose order it is. */
+  async delete(deletion: Deletion): Promise<Accepted> {
+    return this.put(deleteFrame(deletion));
+  }
+
+  private get contentBytes(): number {
+    return this.limits?.content_bytes ?? Number.POSITIVE_INFINITY;
+  }
+
+  private async put(frame: OutboxFrame): Promise<Accepted> {
     if (this.closing) throw new MillraceError('unavailable', 'the client was closed');
-    const frame = sendFrame(message, this.limits?.content_bytes ?? Number.POSITIVE_INFINITY);
     this.loading ??= this.load();
     // Not awaited once it is done: sends of one tick keep their order.
     if (this.me === undefined) await this.loading;
@@ -322,19 +356,19 @@ export class MillraceClient extends MillraceApi {
       this.overflowing = true;
       return;
     }
-    // The own message may come back before its `accepted`: it says the same.
-    if (frame.type === 'message' && frame.from === this.me && this.settleOwn(frame)) this.holes.own(frame);
+    // What one wrote may come back before its `accepted`: it says the same.
+    if (isWritten(frame) && frame.from === this.me && this.settleOwn(frame)) this.holes.own(frame);
     else this.holes.receive(frame);
     this.acks.done(frame.offset);
   }
 
-  private settleOwn({ client_id, channel, seq, id, ts }: Message): boolean {
+  private settleOwn({ client_id, channel, seq, id, ts }: Message | EventOf<'edited' | 'deleted'>): boolean {
     return this.outbox.size > 0 && this.outbox.accepted({ client_id, channel, seq, id, ts, duplicate: false });
   }
 
   private show(event: ChannelEvent, shown: number, hold: Hold | undefined): void {
     // Filled from history before its `accepted` came.
-    if (event.type === 'message' && event.from === this.me && this.settleOwn(event)) {
+    if (isWritten(event) && event.from === this.me && this.settleOwn(event)) {
       this.acks.mark(event.channel, shown);
       return;
     }

@@ -16,10 +16,19 @@ import type {
 /** An event that came from history has no offset. */
 type Shown<T> = T extends { offset: string } ? Omit<T, 'offset'> & { offset?: string } : never;
 
-/** A message. From history it can be one that was edited or deleted since; then `content` is the new text, or empty. */
+/**
+ * A message. From history it can be one that was edited or deleted since; then `content` is the new text, or empty. The
+ * changes themselves still come as events: an `edited` whose `ts` is below the message's `edited_at` is older than its text,
+ * and one whose message was deleted since has an empty content.
+ */
 export type Message = Shown<MessageFrame> & { edited_at?: number; deleted?: boolean };
 export type ChannelEvent = Message | Shown<Exclude<EventFrame, MessageFrame>>;
 export type EventOf<T extends ChannelEvent['type']> = Extract<ChannelEvent, { type: T }>;
+
+/** What a user wrote under a client_id, and not what was done with a group. */
+export function isWritten<T extends { type: string }>(event: T): event is Extract<T, { client_id: string }> {
+  return event.type === 'message' || event.type === 'edited' || event.type === 'deleted';
+}
 
 export interface GapEvent {
   since: string;

@@ -1,5 +1,6 @@
-/** Whether an own send of long ago arrived: its channel's history, from the newest back to when it was made. */
+/** Whether an own send, edit or deletion of long ago arrived: its channel's history, from the newest back to when it was made. */
 import type { History, HistoryQuery } from '../protocol/http.ts';
+import { isWritten } from './events.ts';
 import type { Accepted } from './outbox.ts';
 import type { OutboxItem } from './storage.ts';
 
@@ -16,7 +17,7 @@ export async function findSent(
   for (;;) {
     const page = await history({ limit: 200, ...(before === undefined ? {} : { before }) });
     for (const entry of page.messages) {
-      if (entry.type !== 'message' || entry.from !== user || entry.client_id !== item.frame.client_id) continue;
+      if (!isWritten(entry) || entry.from !== user || entry.client_id !== item.frame.client_id) continue;
       return { client_id: entry.client_id, channel, seq: entry.seq, id: entry.id, ts: entry.ts, duplicate: true };
     }
     const oldest = page.messages.at(-1);

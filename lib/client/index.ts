@@ -18,7 +18,7 @@ export type {
 } from './events.ts';
 export type { MillraceClientOptions } from './options.ts';
 export type { Accepted } from './outbox.ts';
-export type { Outgoing } from './outgoing.ts';
+export type { Deletion, Edit, Outgoing } from './outgoing.ts';
 export {
   type ClientStorage,
   MemoryStorage,

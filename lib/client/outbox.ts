@@ -1,12 +1,13 @@
 /**
- * What has still to be sent. Each channel has a queue of which only the first is under way: a refusal that passes
+ * What has still to be sent: messages, edits, deletions. Each channel has a queue of which only the first is under way: a refusal that passes
  * (`rate_limited`, `unavailable`) must not let a later message overtake. An item leaves its queue when the server has
  * accepted or finally refused it; until then it is sent again, under the same client_id, in each new session.
  */
 import { type ErrorCode, MillraceError } from '../protocol/errors.ts';
-import type { AcceptedFrame, ErrorFrame, SendFrame } from '../protocol/frames.ts';
+import type { AcceptedFrame, ErrorFrame } from '../protocol/frames.ts';
 import { directChannel } from '../protocol/ids.ts';
 import { Backoff } from './backoff.ts';
+import type { OutboxFrame } from './outgoing.ts';
 import type { ClientStorage, OutboxItem } from './storage.ts';
 
 export type Accepted = Omit<AcceptedFrame, 'type' | 'ref'>;
@@ -23,7 +24,7 @@ export interface OutboxOptions {
   now: () => number;
   random: () => number;
   /** Writes to the session; false when there is none. */
-  write: (frame: SendFrame) => boolean;
+  write: (frame: OutboxFrame) => boolean;
   /** Looks an old item up in the channel's history. */
   find: (channel: string, item: OutboxItem) => Promise<Accepted | undefined>;
   failed: (error: unknown) => void;
@@ -67,7 +68,7 @@ export class Outbox {
     }
   }
 
-  async send(frame: SendFrame): Promise<Accepted> {
+  async send(frame: OutboxFrame): Promise<Accepted> {
     if (this.items.has(frame.client_id)) throw new MillraceError('conflict', `client_id ${frame.client_id} is pending`);
     if (this.items.size >= this.options.limit) throw new MillraceError('rate_limited', 'too many messages are waiting');
     return this.enqueue({ frame, at: this.options.now() }, false);
@@ -148,7 +149,7 @@ export class Outbox {
       const { frame } = item;
       const pending: Pending = {
         item,
-        channel: frame.channel ?? (this.user === undefined ? `to:${frame.to}` : directChannel(this.user, frame.to!)),
+        channel: channelOf(frame, this.user),
         state: 'ready',
         sent: restored,
         sentAt: 0,
@@ -257,12 +258,18 @@ export class Outbox {
     this.items.clear();
     this.queues.clear();
     for (const [clientId, pending] of all) {
-      const { frame } = pending.item;
-      const moved: Pending = Object.assign(pending, { channel: frame.channel ?? directChannel(this.user!, frame.to!) });
+      const moved: Pending = Object.assign(pending, { channel: channelOf(pending.item.frame, this.user) });
       this.items.set(clientId, moved);
       const queue = this.queues.get(moved.channel);
       if (queue === undefined) this.queues.set(moved.channel, [moved]);
       else queue.push(moved);
     }
   }
+}
+
+/** Its queue; before the own user id is known, that of a send to a user has a name of its own. */
+function channelOf(frame: OutboxFrame, user: string | undefined): string {
+  if (frame.channel !== undefined) return frame.channel;
+  const to = frame.type === 'send' && frame.to !== undefined ? frame.to : '';
+  return user === undefined ? `to:${to}` : directChannel(user, to);
 }

@@ -5,7 +5,15 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type WebSocket, WebSocketServer } from 'ws';
-import type { ClientFrame, ClientFrameOf, MessageFrame, ServerFrame, WelcomeFrame } from '../protocol/frames.ts';
+import type {
+  ClientFrame,
+  ClientFrameOf,
+  DeletedFrame,
+  EditedFrame,
+  MessageFrame,
+  ServerFrame,
+  WelcomeFrame,
+} from '../protocol/frames.ts';
 import { directChannel } from '../protocol/ids.ts';
 
 const LIMITS: WelcomeFrame['limits'] = {
@@ -29,6 +37,8 @@ export interface ScriptedSession {
   frames: ClientFrame[];
 }
 
+type Entry = MessageFrame | EditedFrame | DeletedFrame;
+
 export class ScriptedServer {
   readonly sessions: ScriptedSession[] = [];
   readonly historyCalls: string[] = [];
@@ -47,8 +57,8 @@ export class ScriptedServer {
   historyStatus = 200;
   /** Seqs that history does not have. */
   readonly voids = new Set<number>();
-  private readonly logs = new Map<string, MessageFrame[]>();
-  private readonly inboxes = new Map<string, MessageFrame[]>();
+  private readonly logs = new Map<string, Entry[]>();
+  private readonly inboxes = new Map<string, Entry[]>();
   private readonly acked = new Map<string, string>();
   private trimmed = 0;
   private clock = 1_000;
@@ -89,28 +99,42 @@ export class ScriptedServer {
     content: string,
     options: { to?: string[]; client_id?: string; ts?: number } = {},
   ) {
+    const { client_id, ts, to } = options;
+    return this.append({ type: 'message', channel, from, content }, { client_id, ts, to }) as MessageFrame;
+  }
+
+  /** Stores an edit, or without `content` a deletion. */
+  change(channel: string, from: string, target: number, content?: string, options: { to?: string[] } = {}): Entry {
+    const fields = { channel, from, target };
+    return this.append(
+      content === undefined ? { type: 'deleted', ...fields } : { type: 'edited', ...fields, content },
+      options,
+    );
+  }
+
+  private append(
+    fields: { type: Entry['type']; channel: string; from: string; content?: string; target?: number },
+    options: { to?: string[] | undefined; client_id?: string | undefined; ts?: number | undefined },
+  ): Entry {
+    const { channel, from } = fields;
     const log = this.logs.get(channel) ?? [];
     this.logs.set(channel, log);
-    const seq = (log.at(-1)?.seq ?? 0) + 1;
-    const message: MessageFrame = {
-      type: 'message',
+    const entry = {
+      ...fields,
       offset: '',
-      channel,
-      seq,
+      seq: (log.at(-1)?.seq ?? 0) + 1,
       id: `00000000-0000-1000-8000-${String(++this.clock).padStart(12, '0')}`,
-      from,
       client_id: options.client_id ?? `c${this.clock}`,
       ts: options.ts ?? Date.now(),
-      content,
-    };
-    log.push(message);
+    } as Entry;
+    log.push(entry);
     for (const user of options.to ?? this.members(channel).filter((member) => member !== from))
-      this.deliver(user, message);
-    return message;
+      this.deliver(user, entry);
+    return entry;
   }
 
   /** Into the inbox, under a new offset; again, for what a failover does. */
-  deliver(user: string, message: MessageFrame): void {
+  deliver(user: string, message: Entry): void {
     const entry = { ...message, offset: `${++this.clock}-0` };
     const inbox = this.inboxes.get(user) ?? [];
     this.inboxes.set(user, inbox);
@@ -204,14 +228,22 @@ export class ScriptedServer {
   private act(session: ScriptedSession, frame: ClientFrame): void {
     if (frame.type === 'ping') this.write(session, { type: 'pong', ts: Date.now() });
     else if (frame.type === 'ack') this.acked.set(`${session.user} ${session.device}`, frame.offset);
-    else if (frame.type === 'send') this.write(session, this.store(session.user, frame));
+    else if (frame.type === 'send' || frame.type === 'edit' || frame.type === 'delete')
+      this.write(session, this.store(session.user, frame));
   }
 
   /** Stores and answers, or finds the duplicate. */
-  store(user: string, frame: ClientFrameOf<'send'>): ServerFrame {
-    const channel = frame.channel ?? directChannel(user, frame.to!);
-    const before = this.logs.get(channel)?.find((one) => one.from === user && one.client_id === frame.client_id);
-    const { seq, id, ts } = before ?? this.post(channel, user, frame.content, { client_id: frame.client_id });
+  store(user: string, frame: ClientFrameOf<'send' | 'edit' | 'delete'>): ServerFrame {
+    const channel = frame.channel ?? directChannel(user, (frame as ClientFrameOf<'send'>).to!);
+    const { client_id } = frame;
+    const before = this.logs.get(channel)?.find((one) => one.from === user && one.client_id === client_id);
+    const make = () => {
+      if (frame.type === 'send') return this.post(channel, user, frame.content, { client_id });
+      const content = frame.type === 'edit' ? { content: frame.content } : {};
+      const type = frame.type === 'edit' ? 'edited' : 'deleted';
+      return this.append({ type, channel, from: user, target: frame.seq, ...content }, { client_id });
+    };
+    const { seq, id, ts } = before ?? make();
     return { type: 'accepted', client_id: frame.client_id, channel, seq, id, ts, duplicate: before !== undefined };
   }
 
@@ -234,7 +266,7 @@ export class ScriptedServer {
     const before = Number(url.searchParams.get('before') ?? Number.POSITIVE_INFINITY);
     const there = log
       .filter(({ seq }) => seq <= this.completeTo && !this.voids.has(seq))
-      .map(({ offset, ...entry }) => entry);
+      .map((entry): { seq: number } => latestState(entry, log));
     const messages =
       after === null
         ? there
@@ -244,6 +276,20 @@ export class ScriptedServer {
         : there.filter(({ seq }) => seq > Number(after)).slice(0, limit);
     reply(200, { messages, last_seq: log.length, complete_to: Math.min(this.completeTo, log.length) });
   }
+}
+
+/** As history shows it. */
+function latestState({ offset: __, ...entry }: Entry, log: readonly Entry[]) {
+  const target = entry.type === 'message' ? entry.seq : entry.target;
+  const changes = log.filter(
+    (one): one is EditedFrame | DeletedFrame => one.type !== 'message' && one.target === target,
+  );
+  const deleted = changes.some(({ type }) => type === 'deleted');
+  const { content: _, ...bare } = entry as MessageFrame;
+  if (deleted) return entry.type === 'message' ? { ...bare, deleted: true } : bare;
+  const edit = changes.at(-1);
+  if (entry.type !== 'message' || edit?.type !== 'edited') return entry;
+  return { ...entry, content: edit.content, edited_at: edit.ts };
 }
 
 function ms(offset: string): number {

@@ -2,10 +2,10 @@
  * What a client has to remember over a restart: how far it has come, and what it has still to send. Memory by default;
  * an application that wants more gives its own (the methods may be asynchronous).
  */
-import type { SendFrame } from '../protocol/frames.ts';
+import type { OutboxFrame } from './outgoing.ts';
 
 export interface OutboxItem {
-  frame: SendFrame;
+  frame: OutboxFrame;
   /** When it was given to the client, Unix ms of this device's clock. */
   at: number;
 }
