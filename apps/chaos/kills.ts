@@ -30,13 +30,14 @@ export interface KillOptions {
 
 export interface KillReport {
   verdict: Verdict;
-  kills: Record<ProcessRole, number>;
+  kills: Record<(typeof ROLES)[number], number>;
   /** From the last accepted message until everything was shown, and archived. */
   shownAfterMs: number;
   archivedAfterMs: number;
 }
 
-const ROLES: readonly ProcessRole[] = ['gateway', 'fanout', 'archiver'];
+/** Those a message goes through. */
+const ROLES = ['gateway', 'fanout', 'archiver'] as const satisfies readonly ProcessRole[];
 const PROCESSES_PER_ROLE = 2;
 const TICK_MS = 20;
 
@@ -67,7 +68,7 @@ export async function runKills(options: KillOptions): Promise<KillReport> {
     }
     await people(options.users, deployment, `http://${proxy.address}`, ledger, senders);
 
-    const kills: Record<ProcessRole, number> = { gateway: 0, fanout: 0, archiver: 0 };
+    const kills: KillReport['kills'] = { gateway: 0, fanout: 0, archiver: 0 };
     const killing = killAll(options, deployment, running, kills, log);
     await send(options, ledger, senders);
     await killing;
@@ -166,7 +167,7 @@ async function killAll(
   { seconds, kills }: KillOptions,
   deployment: Deployment,
   running: Map<ProcessRole, MillraceProcess[]>,
-  counts: Record<ProcessRole, number>,
+  counts: KillReport['kills'],
   log: (line: string) => void,
 ): Promise<void> {
   const started = performance.now();

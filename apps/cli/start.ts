@@ -26,6 +26,7 @@ interface StartOptions {
 const apps: Record<Role, () => Promise<StartApp>> = {
   gateway: async () => (await import('../gateway/main.ts')).startGateway,
   fanout: async () => (await import('../fanout/main.ts')).startFanout,
+  presence: async () => (await import('../presence/main.ts')).startPresence,
   archiver: async () => (await import('../archiver/main.ts')).startArchiver,
 };
 

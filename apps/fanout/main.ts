@@ -3,6 +3,7 @@ import type { AppContext, RunningApp } from '../../lib/config/context.ts';
 import { keyspace } from '../../lib/keyspace/index.ts';
 import { LogWorker } from '../../lib/partitions/log-worker.ts';
 import { LOG_ROLES, LOG_TAIL_MS } from '../../lib/partitions/roles.ts';
+import { repeat } from '../../lib/process/repeat.ts';
 import { startAlone } from '../../lib/process/run.ts';
 import { msOf, ZERO } from '../../lib/redis/ids.ts';
 import { busyPauseMs } from '../../lib/redis/pause.ts';
@@ -47,24 +48,9 @@ export async function startFanout(ctx: AppContext): Promise<RunningApp> {
     );
   }
 
-  const repeat = (name: string, everyMs: number, work: () => Promise<void>): (() => void) => {
-    let timer: NodeJS.Timeout;
-    let stopped = false;
-    const again = () => {
-      timer = setTimeout(async () => {
-        await work().catch((error: unknown) => logger.warn({ err: error }, `${name} failed, trying again`));
-        if (!stopped) again();
-      }, everyMs);
-    };
-    again();
-    return () => {
-      stopped = true;
-      clearTimeout(timer);
-    };
-  };
   const timers = [
-    repeat('checking the cursors', CHECK_MS, () => worker.check()),
-    repeat('advancing', ADVANCE_MS, advance),
+    repeat('checking the cursors', CHECK_MS, logger, () => worker.check()),
+    repeat('advancing', ADVANCE_MS, logger, advance),
   ];
 
   await logs.start();
