@@ -15,6 +15,7 @@ import { startPresence } from './main.ts';
 
 const TIMES = { graceMs: 500, settleEveryMs: 50, rollCallEveryMs: 100, missingMs: 1000, massMs: 3000 };
 const LEASE_MS = 30_000;
+const NO_HURRY = new AbortController().signal;
 const SOON_MS = 8000;
 const keys = keyspace(16, { oneNode: true });
 
@@ -38,14 +39,14 @@ beforeAll(async () => {
   context = { config, store, archive, logger, metrics: createMetrics(), incarnation: 'test' };
 });
 beforeEach(async () => {
-  await Promise.all(running.map((app) => app.stop()));
+  await Promise.all(running.map((app) => app.stop(NO_HURRY)));
   running = [];
   logged = [];
   await redis.flushall();
   await redis.config('RESETSTAT');
 });
 afterAll(async () => {
-  await Promise.all(running.map((app) => app.stop()));
+  await Promise.all(running.map((app) => app.stop(NO_HURRY)));
   context.metrics.stop();
   await context.archive.close();
   await context.store.close();
@@ -201,7 +202,7 @@ describe('workers', () => {
     await Promise.all(names.map((name) => attach(name, 'gw1')));
     const first = await start('first');
     await until('reaping has begun', SOON_MS, async () => (await statuses(names)).includes('offline'));
-    await first.stop();
+    await first.stop(NO_HURRY);
     expect(await statuses(names)).toContain('online');
     await start('second');
     await allAre('offline', names);
