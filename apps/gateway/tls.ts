@@ -56,9 +56,9 @@ export function followTls(
       const text = textOf(pair);
       if (text === seen) return;
       seen = text; // one that is refused is not looked at again, until it changes
+      complained = '';
       check(pair);
       server.setSecureContext(pair);
-      complained = '';
       const { serialNumber, validTo } = new X509Certificate(pair.cert);
       logger.info({ certificate: files.certFile, serialNumber, validTo }, 'a new certificate serves from now on');
     } catch (error) {

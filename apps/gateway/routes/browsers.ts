@@ -4,6 +4,7 @@ import helmet from '@fastify/helmet';
 import type { FastifyInstance } from 'fastify';
 import type { Config } from '../../../lib/config/index.ts';
 import { isAllowedOrigin } from '../origins.ts';
+import { unknownRoute } from './errors.ts';
 
 const PREFLIGHT_AGE_S = 600;
 const HSTS_AGE_S = 365 * 24 * 3600;
@@ -22,6 +23,10 @@ export async function browsers(app: FastifyInstance, config: Config): Promise<vo
     xDownloadOptions: false,
     xPermittedCrossDomainPolicies: false,
     xXssProtection: false,
+  });
+  // CORS would answer OPTIONS of any kind; the question that browsers ask names a method.
+  app.addHook('onRequest', async ({ method, headers }) => {
+    if (method === 'OPTIONS' && headers['access-control-request-method'] === undefined) throw unknownRoute();
   });
   await app.register(cors, {
     origin: (origin, decide) => decide(null, origin !== undefined && isAllowedOrigin(config, origin)),

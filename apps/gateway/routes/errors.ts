@@ -10,9 +10,7 @@ const ARCHIVE_RETRY_MS = 2000;
 export function errors(app: FastifyInstance, ctx: GatewayContext): void {
   // Before anything of the request is read: an unknown route is that, whatever comes with it.
   app.addHook('onRequest', async (request) => {
-    const { method, headers } = request;
-    // CORS answers OPTIONS of any path, but only the question that browsers ask.
-    if (request.is404 || (method === 'OPTIONS' && !headers['access-control-request-method'])) throw unknownRoute();
+    if (request.is404) throw unknownRoute();
   });
   app.setNotFoundHandler(() => {
     throw unknownRoute();
@@ -26,7 +24,7 @@ export function errors(app: FastifyInstance, ctx: GatewayContext): void {
   });
 }
 
-function unknownRoute(): MillraceError {
+export function unknownRoute(): MillraceError {
   return new MillraceError('not_found', 'no such route');
 }
 
