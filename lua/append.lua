@@ -9,7 +9,8 @@
 --       kind: 'group' · 'direct' · 'create': direct, and may be new
 -- Reply {'window', now ms}: the window is not the present one, nothing was done · else for each message
 --       {'ok', seq, id, ts, duplicate 0|1, number of members for a group} · {'error', text} · {'not_found'}: no such
---       group, or the sender is not in it · {'new'}: the direct channel does not exist, and might not be made.
+--       group, or the sender is not in it · {'new'}: the direct channel does not exist, and might not be made
+--       · {'forbidden'}: one of the two has blocked the other.
 --       A repeat gets its first answer also after its sender was removed: it sends nothing
 --- include clock
 --- include event
@@ -24,7 +25,7 @@ local function accept(k, a)
   local field = user .. ' ' .. ARGV[a + 1]
   local head = kind == 'group'
       and redis.call('HMGET', channel_key, 'seq', 'last', 'members_version', 'dedupe', 'member_count')
-    or redis.call('HMGET', channel_key, 'seq', 'last', 'members_version', 'dedupe')
+    or redis.call('HMGET', channel_key, 'seq', 'last', 'members_version', 'dedupe', 'blocked')
   -- The channel knows which windows hold something; the present one is read in any case, because it is written.
   local used, known = head[4] or '', redis.call('HGET', KEYS[k + 3], field)
   for back = 1, 2 do
@@ -41,6 +42,7 @@ local function accept(k, a)
     local member = head[1] and member_of(KEYS[k + 1], user)
     if not member or not member.present then return { 'not_found' } end
   else
+    if head[5] then return { 'forbidden' } end
     if not head[1] and kind ~= 'create' then return { 'new' } end
     kind = 'direct'
   end

@@ -66,6 +66,7 @@ export async function accept(ctx: GatewayContext, caller: Caller, submission: Su
       await ctx.rare.newChannel(caller.user);
       reply = await ctx.appends.append({ ...message, mayCreate: true });
     }
+    if (reply === 'forbidden') throw new MillraceError('forbidden', 'one of the two has blocked the other');
     if (typeof reply === 'string') throw new MillraceError('not_found', 'no such channel');
     const { members, ...accepted } = reply;
     if (members !== undefined) ctx.limits.groupHas(channel, members);

@@ -3,6 +3,7 @@ import type { Archive } from '../../lib/archive/index.ts';
 import type { TokenVerifier } from '../../lib/auth/index.ts';
 import type { Config } from '../../lib/config/index.ts';
 import type { Keyspace } from '../../lib/keyspace/index.ts';
+import type { AccountVerbs } from '../../lib/redis/account-verbs.ts';
 import type { ChangeVerbs } from '../../lib/redis/change-verbs.ts';
 import type { RedisStore } from '../../lib/redis/connect.ts';
 import type { PresenceVerbs } from '../../lib/redis/presence-verbs.ts';
@@ -25,6 +26,7 @@ export interface GatewayContext {
   readonly limits: SpeedLimits;
   readonly rare: RareLimits;
   readonly changes: ChangeVerbs;
+  readonly accounts: AccountVerbs;
   readonly archive: Archive;
   readonly verifier: TokenVerifier;
   readonly logger: Logger;

@@ -6,6 +6,7 @@ import type { AppContext, RunningApp } from '../../lib/config/context.ts';
 import { keyspace } from '../../lib/keyspace/index.ts';
 import { listenError } from '../../lib/process/port-owner.ts';
 import { startAlone } from '../../lib/process/run.ts';
+import { AccountVerbs } from '../../lib/redis/account-verbs.ts';
 import { ChangeVerbs } from '../../lib/redis/change-verbs.ts';
 import { LimitVerbs } from '../../lib/redis/limit-verbs.ts';
 import { PresenceVerbs } from '../../lib/redis/presence-verbs.ts';
@@ -45,6 +46,7 @@ export async function startGateway(app: AppContext): Promise<RunningGateway> {
     limits: new SpeedLimits(config),
     rare: new RareLimits(new LimitVerbs(store.command, keys, observe), config, app.logger),
     changes: new ChangeVerbs(store.command, keys, observe),
+    accounts: new AccountVerbs(store.command, keys, observe),
     verifier: createVerifier({
       ...(config.jwtSecret === undefined ? {} : { secret: config.jwtSecret }),
       ...(config.jwtPublicKey === undefined ? {} : { publicKey: config.jwtPublicKey }),

@@ -77,6 +77,7 @@ export function keyspace(partitions: number, { oneNode = false } = {}) {
     devices: (user: string) => `devices:${of(user)}:${user}`,
     conversations: (user: string) => `conversations:${of(user)}:${user}`,
     sessions: (user: string) => `sessions:${of(user)}:${user}`,
+    blocks: (user: string) => `blocks:${of(user)}:${user}`,
     /** Also the name of the sharded channel on which its changes are published. */
     presence: (user: string) => `presence:${of(user)}:${user}`,
   };

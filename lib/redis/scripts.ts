@@ -16,6 +16,7 @@ export type ScriptName =
   | 'advance'
   | 'append'
   | 'attach'
+  | 'block'
   | 'bucket'
   | 'change'
   | 'create'

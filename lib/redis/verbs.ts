@@ -38,9 +38,13 @@ export interface AppendInput {
 export type AppendReply =
   | { seq: number; id: string; ts: number; duplicate: boolean; members?: number }
   | 'not_found'
+  | 'forbidden'
   | 'new';
 
-type AppendedOne = ['ok', number, string, number, number, number?] | ['not_found'] | ['new'] | ['error', string];
+type AppendedOne =
+  | ['ok', number, string, number, number, number?]
+  | ['not_found' | 'forbidden' | 'new']
+  | ['error', string];
 
 function appended(reply: AppendedOne): AppendReply | Error {
   if (reply[0] === 'error') return new Error(reply[1]);

@@ -5,6 +5,7 @@
 import type { FastifyInstance } from 'fastify';
 import type { GatewayContext } from '../context.ts';
 import { authentication } from './authentication.ts';
+import { blocks } from './blocks.ts';
 import { jsonBodies } from './bodies.ts';
 import { changes } from './changes.ts';
 import { channels } from './channels.ts';
@@ -27,7 +28,7 @@ export function registerRoutes(app: FastifyInstance, ctx: GatewayContext): void 
       v1.register(reference);
       v1.register(async (authenticated) => {
         authentication(authenticated, ctx);
-        for (const subject of [messages, changes, history, channels, members, conversations, devices]) {
+        for (const subject of [messages, changes, history, channels, members, conversations, devices, blocks]) {
           authenticated.register(subject(ctx));
         }
       });

@@ -10,6 +10,7 @@ import { openArchive } from '../../../lib/archive/index.ts';
 import { createVerifier, signToken } from '../../../lib/auth/index.ts';
 import { loadConfig } from '../../../lib/config/index.ts';
 import { keyspace } from '../../../lib/keyspace/index.ts';
+import { AccountVerbs } from '../../../lib/redis/account-verbs.ts';
 import { ChangeVerbs } from '../../../lib/redis/change-verbs.ts';
 import { connect } from '../../../lib/redis/connect.ts';
 import { compareIds } from '../../../lib/redis/ids.ts';
@@ -89,6 +90,7 @@ export async function startApi(env: Record<string, string> = {}): Promise<Api> {
     limits: new SpeedLimits(config),
     rare: new RareLimits(new LimitVerbs(store.command, keys), config, logger),
     changes: new ChangeVerbs(store.command, keys),
+    accounts: new AccountVerbs(store.command, keys),
     archive,
     verifier: createVerifier({ secret }),
     logger,
