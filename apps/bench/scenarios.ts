@@ -1,5 +1,6 @@
 /** What is measured, each on a setting of its own, with the goal that its figures have. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { crowd } from './crowd.ts';
 import type { Load, Range } from './orders.ts';
 import { costsOf, type Fact, type Row } from './report.ts';
 import { type Measured, Setting, type SettingOptions } from './setting.ts';
@@ -285,6 +286,14 @@ async function kill(run: Run): Promise<Outcome> {
   });
 }
 
+async function rush(run: Run): Promise<Outcome> {
+  return withSetting(run, { gateways: 1 }, async (setting) => ({
+    rows: [],
+    facts: await crowd(setting, run.scenario, run.say),
+    pids: setting.pids,
+  }));
+}
+
 export const scenarios: readonly Scenario[] = [
   { name: 'one-1000', does: 'one to one at 1,000/s', run: oneToOne(1000, { all: 578, p99: 10 }) },
   { name: 'one-3000', does: 'one to one at 3,000/s', run: oneToOne(3000, { all: 340, redis: 90 }) },
@@ -294,5 +303,10 @@ export const scenarios: readonly Scenario[] = [
   { name: 'idle', does: 'memory of 10,000 idle connections on one gateway', run: idle },
   { name: 'connected', does: '1,000/s among 1,000 users, with 1,000 and with 10,000 connected', run: connections },
   { name: 'storm', does: '2,000 clients come back at once with 20 missed messages each', run: storm },
+  {
+    name: 'crowd',
+    does: '10,000 clients at once on one gateway with 200 live sessions: connect, leave, come back',
+    run: rush,
+  },
   { name: 'kill', does: 'one gateway killed in the middle of 1,000/s', run: kill },
 ];

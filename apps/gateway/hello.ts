@@ -9,13 +9,18 @@ import type { Caller } from './context.ts';
 import type { Hub } from './hub.ts';
 import { identify } from './identify.ts';
 import type { Session } from './session.ts';
+import { Turns } from './turns.ts';
 
 /** Attaches at once: a reconnect storm is let in at the pace at which they are answered. */
 const ATTACHES_AT_ONCE = 64;
+/** Upgrades and hellos per turn of the event loop: some two milliseconds of it. */
+const PER_TURN = 8;
 
 export class Greeter {
   readonly #hub: Hub;
   readonly #admit: LimitFunction = pLimit(ATTACHES_AT_ONCE);
+  /** Whose turn it is, of all who come in. */
+  readonly turns = new Turns(PER_TURN);
 
   constructor(hub: Hub) {
     this.#hub = hub;
@@ -27,6 +32,7 @@ export class Greeter {
     const answers = hello.ref === undefined ? {} : { ref: hello.ref };
     let caller: Caller;
     try {
+      await this.turns.next();
       caller = await this.#authenticate(session, hello, upgrade);
     } catch (error) {
       const refusal = asMillraceError(this.#hub.ctx, error, 'hello');

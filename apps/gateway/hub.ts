@@ -3,6 +3,7 @@
  *
  * Holds nothing that cannot be rebuilt: a client resumes from its offset on any other gateway.
  */
+import pLimit from 'p-limit';
 import type { StreamBatch, StreamEntry } from '../../lib/redis/blocking.ts';
 import { compareIds, maxId, ZERO } from '../../lib/redis/ids.ts';
 import type { Attached } from '../../lib/redis/verbs.ts';
@@ -19,6 +20,8 @@ import { Sweeper } from './sweep.ts';
 
 /** Entries that a replay reads at a time. */
 const REPLAY_COUNT = 64;
+/** Thousands who leave at once do not hold up the sends of those who stay. */
+const DETACHES_AT_ONCE = 64;
 
 export class Hub {
   readonly ctx: GatewayContext;
@@ -33,6 +36,7 @@ export class Hub {
   readonly #sweeper: Sweeper;
   readonly #lease: GatewayLease;
   readonly #departing = new Set<Promise<void>>();
+  readonly #detaches = pLimit(DETACHES_AT_ONCE);
 
   constructor(ctx: GatewayContext, times: Partial<LeaseTimes> = {}) {
     this.ctx = ctx;
@@ -112,7 +116,7 @@ export class Hub {
 
   /** Detaches a session that is not one any more, or whose attach failed: it may have happened all the same. */
   async abandon(session: Session, user: string): Promise<void> {
-    const detached = this.#detach(session, user);
+    const detached = this.#detaches(() => this.#detach(session, user));
     this.#departing.add(detached);
     await detached;
     this.#departing.delete(detached);

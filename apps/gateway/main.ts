@@ -23,6 +23,8 @@ import { followTls, readTls } from './tls.ts';
 
 /** How long requests in flight may take once everything else is done. */
 const LAST_REQUESTS_MS = 3000;
+/** Connections that the kernel holds until they are accepted; who finds no room tries again only after a second, then three. */
+const BACKLOG = 4096;
 
 export interface RunningGateway extends RunningApp {
   /** `http://host:port`, or https. */
@@ -60,7 +62,7 @@ export async function startGateway(app: AppContext): Promise<RunningGateway> {
   const hub = new Hub(ctx);
   const { server, stopClock } = await buildServer(ctx, hub, undefined, tls);
   try {
-    await server.listen({ port: config.port, host: config.host });
+    await server.listen({ port: config.port, host: config.host, backlog: BACKLOG });
   } catch (error) {
     stopClock();
     ctx.verifier.close();

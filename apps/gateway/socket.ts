@@ -18,6 +18,10 @@ import { Session } from './session.ts';
 
 /** Frames that a client may send between its hello and the welcome. */
 const HELD_FRAMES = 256;
+/** Upgrades and hellos that wait for their turn: about 30 KB each, and some ten seconds for the last. */
+const WAIT_AT_MOST = 20_000;
+/** Told to those beyond it, so that they do not come all at once again. */
+const comeAgainMs = () => Math.round(1000 + Math.random() * 9000);
 /** How often the clocks of all sessions are looked at: one timer, not one per session. */
 const CLOCK_MS = 1000;
 
@@ -53,6 +57,13 @@ export async function registerSocket(app: FastifyInstance, hub: Hub, patience = 
     '/v1/ws',
     {
       websocket: true,
+      onRequest: async (request) => {
+        if (greeter.turns.waiting >= WAIT_AT_MOST) {
+          throw new MillraceError('unavailable', 'too many clients come at once', { retryAfterMs: comeAgainMs() });
+        }
+        await greeter.turns.next();
+        await ctx.rare.newConnection(request.ip);
+      },
       preValidation: async (request) => {
         if (!mayUpgrade(ctx.config, request)) {
           throw new MillraceError('forbidden', 'pages of this origin may not connect');
