@@ -6,7 +6,7 @@ const P = 5;
 const ROLES = ['fanout', 'archiver'] as const;
 const TAIL_MS = 600_000;
 const advance = (role: 'fanout' | 'archiver', to: string, tailMs = TAIL_MS) =>
-  store.verbs.advance(P, role, to, tailMs, ROLES);
+  store.verbs.advance(P, role, to, { tailMs, roomy: 1_000_000 }, ROLES);
 const positions = () => store.redis.hgetall(keys.positions(P));
 const length = () => store.redis.xlen(keys.log(P));
 

@@ -31,6 +31,7 @@ export async function startFanout(ctx: AppContext): Promise<RunningApp> {
     onRetry: () => metrics.retries.of('read_log').inc(),
   });
 
+  const roomy = config.logMaxEntries / 2;
   const advanced = new Map<number, string>();
   async function advance(): Promise<void> {
     await Promise.all(
@@ -41,8 +42,9 @@ export async function startFanout(ctx: AppContext): Promise<RunningApp> {
         const behind = last !== undefined && msOf(last[0]) > msOf(position);
         metrics.logLagSeconds.of(ROLE, String(p)).set(behind ? Math.max(0, (Date.now() - msOf(position)) / 1000) : 0);
         metrics.logLagEntries.of(ROLE, String(p)).set(worker.queued.get(p) ?? 0);
-        if (advanced.get(p) === position) return;
-        await verbs.advance(p, ROLE, position, LOG_TAIL_MS, LOG_ROLES);
+        // A crowded log is trimmed on, though nothing new comes: sends may be refused until it has room.
+        if (advanced.get(p) === position && (await store.command.xlen(keys.log(p))) <= roomy) return;
+        await verbs.advance(p, ROLE, position, { tailMs: LOG_TAIL_MS, roomy }, LOG_ROLES);
         advanced.set(p, position);
       }),
     );

@@ -60,6 +60,7 @@ export async function accept(ctx: GatewayContext, caller: Caller, submission: Su
       ...(submission.device === undefined ? {} : { via: submission.device }),
       snippet: snippetOf(submission.content),
     };
+    ctx.logRoom.check(channel);
     if (kind === 'group') ctx.limits.group(channel);
     let reply = await ctx.appends.append(message);
     if (reply === 'new') {

@@ -55,6 +55,7 @@ export async function change(ctx: GatewayContext, caller: Caller, submission: Ch
   const { clientId, content, device, seq } = submission;
   const { channel, kind } = targetOf(caller, submission);
   try {
+    ctx.logRoom.check(channel);
     if (kind === 'group') ctx.limits.group(channel);
     const look = await lookAt(ctx, caller, channel, seq);
     const reply = await ctx.changes.change({

@@ -13,6 +13,7 @@ import type { Logger } from '../../lib/telemetry/logger.ts';
 import type { Metrics } from '../../lib/telemetry/metrics.ts';
 import type { Appends } from './appends.ts';
 import type { SpeedLimits } from './limits.ts';
+import type { LogRoom } from './log-room.ts';
 import type { RareLimits } from './rare.ts';
 
 export interface GatewayContext {
@@ -24,6 +25,7 @@ export interface GatewayContext {
   readonly presence: PresenceVerbs;
   readonly appends: Appends;
   readonly limits: SpeedLimits;
+  readonly logRoom: LogRoom;
   readonly rare: RareLimits;
   readonly changes: ChangeVerbs;
   readonly accounts: AccountVerbs;

@@ -17,6 +17,7 @@ import { Appends } from './appends.ts';
 import type { GatewayContext } from './context.ts';
 import { Hub } from './hub.ts';
 import { SpeedLimits } from './limits.ts';
+import { LogRoom } from './log-room.ts';
 import { RareLimits } from './rare.ts';
 import { buildServer } from './server.ts';
 import { followTls, readTls } from './tls.ts';
@@ -46,6 +47,7 @@ export async function startGateway(app: AppContext): Promise<RunningGateway> {
     presence: new PresenceVerbs(store.command, keys, observe),
     appends: new Appends({ store, keys, verbs }),
     limits: new SpeedLimits(config),
+    logRoom: new LogRoom({ store, keys, config, metrics }),
     rare: new RareLimits(new LimitVerbs(store.command, keys, observe), config, app.logger),
     changes: new ChangeVerbs(store.command, keys, observe),
     accounts: new AccountVerbs(store.command, keys, observe),

@@ -36,6 +36,8 @@ export interface Config {
   knownDevices: number;
   /** How a gateway leaves: its clients are told to move within `spreadMs`, and closed after `graceMs`. */
   drain: { graceMs: number; spreadMs: number };
+  /** Of one partition's log; beyond it, appends are refused. */
+  logMaxEntries: number;
   /** Those of the protocol, told to clients. */
   limits: Limits;
   /** How fast clients may go besides: what they are not told beforehand. */
@@ -96,6 +98,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     dataDir,
     knownDevices: whole(variables.knownDevices),
     drain: { graceMs, spreadMs: whole(variables.drainSpread, Math.round(graceMs * 0.75)) },
+    logMaxEntries: whole(variables.logMaxEntries),
     limits: {
       sends_per_s: whole(variables.sendsPerS),
       burst: whole(variables.burst),

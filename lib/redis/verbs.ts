@@ -287,8 +287,18 @@ export class Verbs {
   }
 
   /** Raises a role's position; returns how many entries could be trimmed from the log. */
-  advance(p: number, role: LogRole, to: string, tailMs: number, roles: readonly LogRole[]): Promise<number> {
-    return this.#run<number>('advance', [this.#keys.positions(p), this.#keys.log(p)], [role, to, tailMs, ...roles]);
+  advance(
+    p: number,
+    role: LogRole,
+    to: string,
+    { tailMs, roomy }: { tailMs: number /** Entries up to which the whole tail is kept. */; roomy: number },
+    roles: readonly LogRole[],
+  ): Promise<number> {
+    return this.#run<number>(
+      'advance',
+      [this.#keys.positions(p), this.#keys.log(p)],
+      [role, to, tailMs, roomy, ...roles],
+    );
   }
 
   /** A channel's entries, or its changes alone, backwards from a log id, newest first; `next` is where to go on. */

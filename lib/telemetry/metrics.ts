@@ -147,6 +147,13 @@ export const declarations = {
     help: 'Age of the oldest log entry that the role has still to do; 0 when there is none.',
     labels: ['role', 'partition'],
   },
+  logFill: {
+    name: 'log_fill_ratio',
+    kind: 'gauge',
+    unit: '0 to 1',
+    help: 'How full the log is that this gateway appends to, of LOG_MAX_ENTRIES, by partition: from 1 on sends are refused; alarm on 0.8.',
+    labels: ['partition'],
+  },
   leases: {
     name: 'lease_held',
     kind: 'gauge',

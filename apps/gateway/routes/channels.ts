@@ -22,6 +22,7 @@ export function channels(ctx: GatewayContext): FastifyPluginAsync {
       const most = ctx.config.limits.group_members;
       if (first.length > most) throw new MillraceError('conflict', `a group has at most ${most} members`);
       const channel = groupId(caller, body.client_id);
+      ctx.logRoom.check(channel);
       const outcome = await ctx.verbs.create({
         channel,
         id: nextId(),

@@ -24,6 +24,7 @@ import { startRedis } from '../../../ops/redis/server.ts';
 import { Appends } from '../appends.ts';
 import type { GatewayContext } from '../context.ts';
 import { SpeedLimits } from '../limits.ts';
+import { LogRoom } from '../log-room.ts';
 import { RareLimits } from '../rare.ts';
 import { browsers } from './browsers.ts';
 import { registerRoutes, serverOptions } from './index.ts';
@@ -79,6 +80,7 @@ export async function startApi(env: Record<string, string> = {}): Promise<Api> {
   const archive = await openArchive(`sqlite:${join(folder, 'archive.db')}`, { logger });
   const keys = keyspace(config.partitions, { oneNode: true });
   const verbs = new Verbs(store.command, keys);
+  const metrics = createMetrics();
   const ctx: GatewayContext = {
     config,
     store,
@@ -88,13 +90,14 @@ export async function startApi(env: Record<string, string> = {}): Promise<Api> {
     presence: new PresenceVerbs(store.command, keys),
     appends: new Appends({ store, keys, verbs }),
     limits: new SpeedLimits(config),
+    logRoom: new LogRoom({ store, keys, config, metrics }),
     rare: new RareLimits(new LimitVerbs(store.command, keys), config, logger),
     changes: new ChangeVerbs(store.command, keys),
     accounts: new AccountVerbs(store.command, keys),
     archive,
     verifier: createVerifier({ secret }),
     logger,
-    metrics: createMetrics(),
+    metrics,
     incarnation: 'test',
   };
   const app = fastify({ ...serverOptions(), loggerInstance: logger as FastifyBaseLogger });
