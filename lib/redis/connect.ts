@@ -52,7 +52,7 @@ function commonOptions(target: RedisTarget, name: string): Settings {
   return {
     ...(target.username === undefined ? {} : { username: target.username }),
     ...(target.password === undefined ? {} : { password: target.password }),
-    ...(target.tls ? { tls: {}, enableTLSForSentinelMode: true } : {}),
+    ...(target.tls ? { tls: target.ca === undefined ? {} : { ca: target.ca }, enableTLSForSentinelMode: true } : {}),
     connectionName: name.replaceAll(/\s/g, '-'),
     connectTimeout: CONNECT_TIMEOUT_MS,
     socketTimeout: SOCKET_TIMEOUT_MS,
@@ -227,7 +227,8 @@ function advice(target: RedisTarget, cause: string): string {
   if (/NOPERM/.test(cause)) return 'Give this Redis user the rights for all commands and keys (ACL SETUSER).';
   if (/cluster support disabled/.test(cause))
     return 'This server is not a cluster: set REDIS_URL to redis://host:port.';
-  if (/certificate|self.signed/i.test(cause)) return 'Trust its certificate (NODE_EXTRA_CA_CERTS=file).';
+  if (/certificate|self.signed/i.test(cause))
+    return 'Trust its authority: ?ca=<file> at the end of REDIS_URL, or NODE_EXTRA_CA_CERTS=<file>.';
   if (/wrong version number|SSL routines/i.test(cause))
     return 'It does not speak TLS: use redis:// without the second s.';
   if (target.kind === 'sentinel') return 'Check the Sentinels in REDIS_URL and the name of the primary.';

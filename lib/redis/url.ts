@@ -1,9 +1,12 @@
-/** `REDIS_URL` in its four forms. */
+/** `REDIS_URL` in its forms. */
+import { readFileSync } from 'node:fs';
 import { StartupError } from './errors.ts';
 
 export interface RedisTarget {
   kind: 'standalone' | 'sentinel' | 'cluster';
   tls: boolean;
+  /** PEM of the authorities to believe, instead of the public ones. */
+  ca?: string;
   nodes: { host: string; port: number }[];
   /** Sentinel only: what the Sentinels call the primary. */
   name?: string;
@@ -16,8 +19,8 @@ export interface RedisTarget {
 
 const FORMS =
   'redis://host:port, rediss://host:port, redis+sentinel://host:port,…/name or redis+cluster://host:port,… ' +
-  '(each with user:password@ before the first host if needed)';
-const PATTERN = /^(rediss?)(?:\+(sentinel|cluster))?:\/\/(?:([^/@]*)@)?([^/?#]+)(?:\/([^?#]*))?$/;
+  '(each with user:password@ before the first host if needed; rediss… for TLS, with ?ca=<file> for an authority of your own)';
+const PATTERN = /^(rediss?)(?:\+(sentinel|cluster))?:\/\/(?:([^/@]*)@)?([^/?#]+)(?:\/([^?#]*))?(?:\?ca=([^&#]+))?$/;
 
 /** Throws StartupError when the URL has none of the forms. */
 export function parseRedisUrl(url: string): RedisTarget {
@@ -44,10 +47,24 @@ export function parseRedisUrl(url: string): RedisTarget {
     }
     target.db = Number(path);
   }
+  if (match[6] !== undefined) {
+    if (!target.tls) throw new StartupError(`REDIS_URL has a ca, and no TLS (${target.shown}): use rediss…://`);
+    target.ca = readAuthority(decodeURIComponent(match[6]), target.shown);
+  }
   const [user, ...rest] = (match[3] ?? '').split(':');
   if (user) target.username = decodeURIComponent(user);
   if (rest.length > 0) target.password = decodeURIComponent(rest.join(':'));
   return target;
+}
+
+function readAuthority(file: string, shown: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new StartupError(
+      `the ca of REDIS_URL (${shown}) cannot be read: ${error instanceof Error ? error.message : error}`,
+    );
+  }
 }
 
 function hostAndPort(text: string, standard: number, url: string): { host: string; port: number } {

@@ -95,6 +95,8 @@ export function createClient(address: CassandraAddress): Client {
       : {
           authProvider: new auth.PlainTextAuthProvider(address.credentials.username, address.credentials.password),
         }),
-    ...(address.tls ? { sslOptions: { rejectUnauthorized: true } } : {}),
+    ...(address.tls
+      ? { sslOptions: { rejectUnauthorized: true, ...(address.ca === undefined ? {} : { ca: [address.ca] }) } }
+      : {}),
   });
 }

@@ -41,3 +41,11 @@ test('a password never appears in an error', () => {
     expect.objectContaining({ message: expect.not.stringContaining('secret') }),
   );
 });
+
+test.each([
+  ['cassandra://h/ks?tls=ture', 'tls is true or false'],
+  ['cassandra://h/ks?ca=/etc/ca.pem', 'no tls=true'],
+  ['cassandra://h/ks?tls=true&ca=/nowhere', '/nowhere'],
+])('%s: a slip of the pen does not end in plain text', (url, why) => {
+  expect(() => parseCassandraUrl(url)).toThrow(why);
+});

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { ArchiveError } from '../archive.ts';
 
 export interface CassandraAddress {
@@ -9,9 +10,12 @@ export interface CassandraAddress {
   replication?: number;
   credentials?: { username: string; password: string };
   tls: boolean;
+  /** PEM of the authorities to believe, instead of the public ones. */
+  ca?: string;
 }
 
-const FORM = 'cassandra://[user:password@]host:port,host:port/<keyspace>?dc=<data centre>[&replication=3][&tls=true]';
+const FORM =
+  'cassandra://[user:password@]host:port,host:port/<keyspace>?dc=<data centre>[&replication=3][&tls=true[&ca=<file>]]';
 /** Cassandra's own name for a data centre that nobody named. */
 const DEFAULT_DC = 'datacenter1';
 const DEFAULT_PORT = 9042;
@@ -34,7 +38,7 @@ export function parseCassandraUrl(url: string): CassandraAddress {
   });
   const parameters = new URLSearchParams(query);
   for (const name of parameters.keys()) {
-    if (!['dc', 'replication', 'tls'].includes(name)) {
+    if (!['dc', 'replication', 'tls', 'ca'].includes(name)) {
       throw bad(`it has no parameter "${name}"`);
     }
   }
@@ -42,6 +46,11 @@ export function parseCassandraUrl(url: string): CassandraAddress {
   if (replication !== null && !/^[1-9]$/.test(replication)) {
     throw bad('replication is a number from 1 to 9');
   }
+  const tls = parameters.get('tls') ?? 'false';
+  // Anything but these two words is a mistake that must not end in plain text.
+  if (tls !== 'true' && tls !== 'false') throw bad('tls is true or false');
+  const ca = parameters.get('ca');
+  if (ca !== null && tls === 'false') throw bad('it has a ca, and no tls=true');
   const colon = user?.indexOf(':') ?? -1;
   if (user !== undefined && colon < 0) {
     throw bad('the user needs a password');
@@ -50,7 +59,8 @@ export function parseCassandraUrl(url: string): CassandraAddress {
     contactPoints,
     keyspace,
     dc: parameters.get('dc') || DEFAULT_DC,
-    tls: parameters.get('tls') === 'true',
+    tls: tls === 'true',
+    ...(ca === null ? {} : { ca: readAuthority(ca) }),
     ...(replication === null ? {} : { replication: Number(replication) }),
     ...(user === undefined
       ? {}
@@ -61,6 +71,14 @@ export function parseCassandraUrl(url: string): CassandraAddress {
           },
         }),
   };
+}
+
+function readAuthority(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw bad(`its ca cannot be read (${error instanceof Error ? error.message : error})`);
+  }
 }
 
 function bad(why: string): ArchiveError {
