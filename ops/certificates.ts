@@ -18,6 +18,8 @@ export interface Certificate {
   readonly key: string;
   /** As `X509Certificate.serialNumber`: which of several a server shows. */
   readonly serial: string;
+  /** Both in one PKCS#12 file, for Java. */
+  keystore(password: string): string;
 }
 
 export interface CertificateOptions {
@@ -80,6 +82,11 @@ export function createAuthority(): Authority {
         cert: readFileSync(certFile, 'utf8'),
         key: readFileSync(keyFile, 'utf8'),
         serial,
+        keystore(password) {
+          const out = at(`${file}.p12`);
+          run('pkcs12', '-export', '-in', certFile, '-inkey', keyFile, '-out', out, '-passout', `pass:${password}`);
+          return out;
+        },
       };
     },
   };

@@ -7,10 +7,11 @@ import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, write
 import { connect } from 'node:net';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { connect as connectTls } from 'node:tls';
 import { endWithUs, temporaryFolder } from '../reaper.ts';
 import { freePort } from '../redis/server.ts';
 import { cassandraJars, findJava, lastLines } from './jars.ts';
-import { cassandraYaml, DATACENTER, HOST, jvmArguments, logbackXml, type Ports } from './settings.ts';
+import { cassandraYaml, DATACENTER, HOST, jvmArguments, logbackXml, type Ports, type Secured } from './settings.ts';
 
 export interface CassandraOptions {
   /** Data folder, kept afterwards with its ports, so that a restart is the same node. Without it: a temporary one. */
@@ -20,6 +21,7 @@ export interface CassandraOptions {
   /** 512 by default; resident memory is about 400 MB more. */
   heapMb?: number;
   keyspace?: string;
+  secured?: Secured;
   /** Told what takes long. By default a line on stderr. */
   progress?: (line: string) => void;
 }
@@ -70,7 +72,7 @@ async function launch(
   const logFile = join(dir, 'system.log');
   const outFile = join(dir, 'output.log');
   rmSync(logFile, { force: true });
-  writeFileSync(join(dir, 'cassandra.yaml'), cassandraYaml(dir, ports));
+  writeFileSync(join(dir, 'cassandra.yaml'), cassandraYaml(dir, ports, options.secured));
   writeFileSync(join(dir, 'logback.xml'), logbackXml(logFile));
   writeFileSync(join(dir, 'ports.json'), JSON.stringify(ports));
 
@@ -87,7 +89,7 @@ async function launch(
   endWithUs(child, temporary ? 'now' : 'gently');
 
   const deadline = Date.now() + START_TIMEOUT_MS;
-  while (!(await answersCql(ports.native))) {
+  while (!(await answersCql(ports.native, options.secured !== undefined))) {
     const early = await Promise.race([exited, sleep(100)]);
     if (early !== undefined || Date.now() > deadline) {
       child.kill('SIGKILL');
@@ -137,15 +139,16 @@ function exitOf(child: ChildProcess): Promise<string> {
 }
 
 /** Whether a CQL server answers: an OPTIONS request (opcode 5 of protocol v4) gets SUPPORTED (opcode 6). */
-function answersCql(port: number): Promise<boolean> {
+function answersCql(port: number, tls: boolean): Promise<boolean> {
   return new Promise((done) => {
-    const socket = connect(port, HOST);
+    // Whether it is the right one is not asked here.
+    const socket = tls ? connectTls({ port, host: HOST, rejectUnauthorized: false }) : connect(port, HOST);
     const end = (answer: boolean) => {
       socket.destroy();
       done(answer);
     };
     socket.setTimeout(2_000, () => end(false));
-    socket.once('connect', () => socket.write(Uint8Array.of(0x04, 0, 0, 0, 0x05, 0, 0, 0, 0)));
+    socket.once(tls ? 'secureConnect' : 'connect', () => socket.write(Uint8Array.of(0x04, 0, 0, 0, 0x05, 0, 0, 0, 0)));
     socket.once('data', (data) => end(data[4] === 0x06));
     socket.once('error', () => end(false));
     socket.once('close', () => end(false));

@@ -51,7 +51,25 @@ export function jvmArguments(jars: string, dir: string, heapMb: number): string[
   ];
 }
 
-export function cassandraYaml(dir: string, ports: Ports): string {
+/** Clients must speak TLS and bring a password; `keystore` is a PKCS#12 file. A new node's user is `cassandra` `cassandra`. */
+export interface Secured {
+  keystore: string;
+  password: string;
+}
+
+const securedYaml = ({ keystore, password }: Secured): string => `
+authenticator: PasswordAuthenticator
+authorizer: CassandraAuthorizer
+client_encryption_options:
+  enabled: true
+  optional: false
+  keystore: ${JSON.stringify(keystore)}
+  keystore_password: ${JSON.stringify(password)}
+  store_type: PKCS12
+  require_client_auth: false
+`;
+
+export function cassandraYaml(dir: string, ports: Ports, secured?: Secured): string {
   const folder = (name: string) => JSON.stringify(join(dir, name));
   return `
 cluster_name: millrace-local
@@ -84,7 +102,7 @@ concurrent_reads: 8
 # Each waits for the sync of the commit log, which serves all that wait.
 concurrent_writes: 128
 file_cache_enabled: false
-`.trimStart();
+${secured === undefined ? '' : securedYaml(secured)}`.trimStart();
 }
 
 export function logbackXml(logFile: string): string {
