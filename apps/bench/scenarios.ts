@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { crowd } from './crowd.ts';
 import type { Load, Range } from './orders.ts';
+import { countsBetween } from './probe.ts';
 import { costsOf, type Fact, type Row } from './report.ts';
 import { type Measured, Setting, type SettingOptions } from './setting.ts';
 import { residentBytes } from './usage.ts';
@@ -294,6 +295,46 @@ async function rush(run: Run): Promise<Outcome> {
   }));
 }
 
+/** What presence costs: commands of Redis, those inside scripts counted too, with 10,000 users on one gateway alone. */
+async function presence(run: Run): Promise<Outcome> {
+  return withSetting(run, { gateways: 1, workers: false }, async (setting) => {
+    const { scenario } = run;
+    const [from] = await setting.connect(10_000);
+    const facts: Fact[] = [];
+    const count = async (what: string, atMost: number | undefined, work: () => Promise<void>) => {
+      const before = await setting.counts();
+      const started = performance.now();
+      await work();
+      const seconds = (performance.now() - started) / 1000;
+      const { commands } = countsBetween(before, await setting.counts());
+      const calls = Object.entries(commands).filter(([name]) => name !== 'info');
+      const goal = atMost === undefined ? {} : { goal: { atMost } };
+      const sum = (of: typeof calls, figure: 'calls' | 'micros') => of.reduce((all, [, c]) => all + c[figure], 0);
+      // Scripts count what they call in their own time.
+      const top = calls.filter(([name]) => /^(evalsha|eval|xread)$/.test(name));
+      facts.push(
+        { scenario, what: `${what}: Redis commands`, value: sum(calls, 'calls') / seconds, unit: '/s', ...goal },
+        { scenario, what: `${what}: of them scripts and reads`, value: sum(top, 'calls') / seconds, unit: '/s' },
+        { scenario, what: `${what}: Redis CPU in them`, value: sum(top, 'micros') / seconds / 1000, unit: 'ms/s' },
+      );
+      const most = calls.sort(([, a], [, b]) => b.calls - a.calls).slice(0, 8);
+      run.say(`${what}: ${most.map(([name, c]) => `${name} ${(c.calls / seconds).toFixed(1)}/s`).join(', ')}`);
+    };
+    await sleep(32_000); // the sweep under way when the last came knows only those before
+    await count('idle', 50, () => sleep(run.seconds * 1000));
+    await count('1 % a second come and go', undefined, async () => {
+      for (let second = 0; second < run.seconds; second++) {
+        const next = performance.now() + 1000;
+        const clients: Range = [from + second * 100, from + (second + 1) * 100];
+        await setting.generator.obey({ order: 'leave', clients });
+        await setting.generator.obey({ order: 'return', clients, timeoutS: 10 });
+        await sleep(Math.max(0, next - performance.now()));
+      }
+    });
+    return { rows: [], facts, pids: setting.pids };
+  });
+}
+
 export const scenarios: readonly Scenario[] = [
   { name: 'one-1000', does: 'one to one at 1,000/s', run: oneToOne(1000, { all: 578, p99: 10 }) },
   { name: 'one-3000', does: 'one to one at 3,000/s', run: oneToOne(3000, { all: 340, redis: 90 }) },
@@ -301,6 +342,7 @@ export const scenarios: readonly Scenario[] = [
   { name: 'group-100', does: 'groups of 100 at 10,000 deliveries/s', run: groups(100) },
   { name: 'group-500', does: 'groups of 500 at 10,000 deliveries/s', run: groups(500) },
   { name: 'idle', does: 'memory of 10,000 idle connections on one gateway', run: idle },
+  { name: 'presence', does: 'what 10,000 idle users ask of Redis, and 1 % of them coming and going', run: presence },
   { name: 'connected', does: '1,000/s among 1,000 users, with 1,000 and with 10,000 connected', run: connections },
   { name: 'storm', does: '2,000 clients come back at once with 20 missed messages each', run: storm },
   {

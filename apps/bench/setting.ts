@@ -16,6 +16,8 @@ import { type Cost, costBetween, quiet, snapshot } from './usage.ts';
 
 export interface SettingOptions {
   gateways?: number;
+  /** Without fan-out and archiver: what Redis is asked, gateways ask. */
+  workers?: false;
   /** Where the servers leave their CPU profiles. */
   profiles?: string;
   nodeArgs?: readonly string[];
@@ -70,7 +72,7 @@ export class Setting {
     const setting = new Setting(redis, deployment, options.patienceS ?? 0);
     try {
       for (let i = 0; i < (options.gateways ?? 2); i++) setting.gateways.push(await deployment.start('gateway'));
-      setting.#worker = await deployment.start('fanout', 'archiver');
+      if (options.workers !== false) setting.#worker = await deployment.start('fanout', 'archiver');
       for (const server of deployment.processes) void server.exited.then((code) => setting.#ended(server, code));
       const addresses = setting.gateways.map((gateway) => gateway.address);
       await setting.generator.obey({ order: 'gateways', addresses });

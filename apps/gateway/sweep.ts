@@ -3,7 +3,7 @@
  * `inbox_finds_total{cause="sweep"}`; normal is 0.
  *
  * Registrations are asserted again when there is a reason to doubt them (another server, a lease that had lapsed, a sweep
- * that found something), and otherwise each about once an hour, which keeps devices and inboxes alive: at every sweep it
+ * that found something), and otherwise each about every two hours, which keeps devices and inboxes alive: at every sweep it
  * would be most of what idle sessions cost. Paced: the whole deployment may have the same reason at once.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -14,7 +14,7 @@ import type { Hub } from './hub.ts';
 import type { Session } from './session.ts';
 
 const EVERY_MS = 30_000;
-const ASSERT_EVERY_MS = 3600_000;
+const ASSERT_EVERY_MS = 2 * 3600_000;
 /** The round is spread out: one slice of the feeds each. */
 const SLICES = 30;
 const SESSIONS_PER_CALL = 64;
