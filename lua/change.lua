@@ -30,14 +30,12 @@ if known then
   return { 'ok', tonumber(seq), first_id, tonumber(ts), 1 }
 end
 
-local head = redis.call('HMGET', channel_key, 'seq', 'last', 'members_version', 'dedupe', 'message', 'changed')
+local head = redis.call('HMGET', channel_key, 'seq', 'last', 'members_version', 'dedupe', 'message', 'changed', 'blocked')
 if ARGV[6] == 'group' then
   local member = head[1] and member_of(KEYS[2], user)
   if not member or not member.present then return { 'not_found' } end
-elseif kind == 'edited' then
-  local a, b = string.match(channel, '^dm:([^:]+):(.+)$')
-  local blocked = redis.call('HMGET', channel_key, 'blocked:' .. a, 'blocked:' .. b)
-  if blocked[1] or blocked[2] then return { 'forbidden' } end
+elseif kind == 'edited' and head[7] then
+  return { 'forbidden' }
 end
 if ARGV[10] ~= 'ok' then return { ARGV[10] } end
 -- The message's seq alone: a client id's field has a space in it.

@@ -146,7 +146,7 @@ describe('a group', () => {
 
 test('where one blocks the other no text gets through by an edit, but one’s own may be deleted', async () => {
   const first = await sent(DM);
-  await store.redis.hset(keys.channel(DM), 'blocked:alice', '1');
+  await store.redis.hset(keys.channel(DM), 'blocked:alice', '1', 'blocked', '1');
   expect(await change(first, 'e1', { content: 'x' })).toBe('forbidden');
   expect(await change(first, 'd1')).toMatchObject({ seq: 2 });
 });
