@@ -11,11 +11,15 @@ import type { AppContext, RunningApp } from '../../lib/config/context.ts';
 import { keyspace } from '../../lib/keyspace/index.ts';
 import { LogWorker } from '../../lib/partitions/log-worker.ts';
 import { LOG_ROLES, LOG_TAIL_MS } from '../../lib/partitions/roles.ts';
+import { repeat } from '../../lib/process/repeat.ts';
 import { startAlone } from '../../lib/process/run.ts';
+import { AccountVerbs } from '../../lib/redis/account-verbs.ts';
 import type { StreamEntry } from '../../lib/redis/blocking.ts';
 import type { LogBatch } from '../../lib/redis/follow.ts';
 import { msOf, ZERO } from '../../lib/redis/ids.ts';
+import { PushVerbs } from '../../lib/redis/push-verbs.ts';
 import { Verbs } from '../../lib/redis/verbs.ts';
+import { Erasures } from './erasures.ts';
 import { withSigns } from './patience.ts';
 
 const ROLE = 'archiver';
@@ -32,6 +36,8 @@ const ROWS_PER_TURN = 50;
 const PAUSE_MS = 250;
 /** Of one write: signs of life while it lasts, and how long it may last. Three tries of 4 s on each of a few statements. */
 const SIGN_MS = 1000;
+/** How often erasures are looked for; waiting ones go on at the same pace. */
+const ERASURES_MS = 1000;
 const WRITE_AT_MOST_MS = 60_000;
 
 export async function startArchiver(ctx: AppContext): Promise<RunningApp> {
@@ -119,8 +125,25 @@ export async function startArchiver(ctx: AppContext): Promise<RunningApp> {
     handle,
     onRetry: () => metrics.retries.of('archive').inc(),
   });
+  const erasures = new Erasures({
+    store,
+    keys,
+    verbs,
+    accounts: new AccountVerbs(store.command, keys),
+    push: new PushVerbs(store.command, keys),
+    archive,
+    logger,
+    held: logs.held,
+  });
+  const stopErasing = repeat('erasing users', ERASURES_MS, logger, () => erasures.look());
   await logs.start();
-  return { stop: () => logs.stop() };
+  return {
+    async stop() {
+      stopErasing();
+      erasures.stop();
+      await logs.stop();
+    },
+  };
 }
 
 /** A row that can never be written is set aside; the others are written. Anything else is the caller's to repeat. */

@@ -50,6 +50,7 @@ export class Hub {
         feeds: () => this.#feeds.values(),
         onEntries: (feed, batch, full) => this.#onEntries(feed, batch, full),
         onReplaced: (id) => this.sessions.get(id)?.close('replaced'),
+        onEnded: (id) => this.sessions.get(id)?.close('unauthenticated', 'the user was erased'),
         onOverlooked: (feed) => this.#sweeper.assert([feed]),
         onReconnect: () => this.#sweeper.assert(this.#feedsOf(group)),
         onBatch: () => this.#renderer.clear(),

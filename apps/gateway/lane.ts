@@ -30,6 +30,8 @@ export interface LaneEvents {
   /** What the inbox holds beyond the feed's position; `full`: there may be more. Moves the position. */
   onEntries(feed: Feed, batch: StreamBatch, full: boolean): Promise<void> | undefined;
   onReplaced(session: string): void;
+  /** The session has ended for good: its user is being erased. */
+  onEnded(session: string): void;
   /** A sweep found what no ring told of, or an inbox that cannot be read. */
   onOverlooked(feed: Feed): void;
   /** The connection is a new one, perhaps to another server. */
@@ -126,6 +128,7 @@ export class Lane {
       if (entries.length >= BELL_ENTRIES) this.#markAll(); // it may have been cut: rings are lost
       for (const { fields } of entries) {
         if (fields[0] === 'replaced') this.#events.onReplaced(fields[1] ?? '');
+        else if (fields[0] === 'ended') this.#events.onEnded(fields[1] ?? '');
         else if (fields[0] === 'users') this.#ring(fields[1] ?? '');
       }
     }

@@ -43,10 +43,20 @@ export async function membershipOf(ctx: GatewayContext, caller: Caller, channel:
   const { command } = ctx.store;
   if (parsed.kind === 'direct') {
     if (!isPartyTo(parsed, caller.user)) throw new MillraceError('forbidden', 'a direct channel of others');
-    const [seq, last, changed] = await command.hmget(ctx.keys.channel(channel), 'seq', 'last', 'changed');
+    const [seq, last, changed, erased] = await command.hmget(
+      ctx.keys.channel(channel),
+      ...['seq', 'last', 'changed', `erased:${caller.user}`],
+    );
     const members = parsed.a === parsed.b ? 1 : 2;
     const none = { role: null, title: null, owner: null };
-    return { channel, kind: 'direct', ...head(seq, last, changed), ...none, intervals: EVERYTHING, members };
+    return {
+      channel,
+      kind: 'direct',
+      ...head(seq, last, changed),
+      ...none,
+      intervals: erased ? [{ from: Number(erased) + 1, to: Number.POSITIVE_INFINITY }] : EVERYTHING,
+      members,
+    };
   }
   const [[seq, last, changed, title, owner, count], value] = await Promise.all([
     command.hmget(ctx.keys.channel(channel), 'seq', 'last', 'changed', 'title', 'owner', 'member_count'),

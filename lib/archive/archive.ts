@@ -56,6 +56,12 @@ export interface PageQuery {
   order: 'newest' | 'oldest';
 }
 
+/** A stretch of a channel in which a sender wrote: `BUCKET_SIZE` sequence numbers. */
+export interface SenderBucket {
+  channel: string;
+  bucket: number;
+}
+
 export interface Archive {
   readonly kind: 'sqlite' | 'cassandra';
   /** Resolves when the store answers and its schema is current; otherwise rejects with an ArchiveError. */
@@ -74,6 +80,15 @@ export interface Archive {
   lastSeq(channel: string): Promise<number>;
   /** The channels that the user is a member of, sorted. */
   channelsOf(user: string): Promise<string[]>;
+  /** Where the user's messages and edits are. */
+  sentIn(user: string): Promise<SenderBucket[]>;
+  /**
+   * Erases what the user wrote in a bucket and the log holds up to this id: messages are deleted ones from then on, edits
+   * have no text. It counts as written after that id, so no replay of what came before brings anything back.
+   */
+  erase(user: string, where: SenderBucket, upTo: string): Promise<void>;
+  /** The user is in no channel any more, as far as the log up to this id tells. */
+  forgetChannels(user: string, upTo: string): Promise<void>;
   close(): Promise<void>;
 }
 

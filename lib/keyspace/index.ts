@@ -50,6 +50,8 @@ export function keyspace(partitions: number, { oneNode = false } = {}) {
     positions: (p: number) => `positions:${at(p)}`,
     cursor: (p: number) => `cursor:${at(p)}`,
     dead: (p: number) => `dead:${at(p)}`,
+    /** Users whose erasure is running. */
+    erasures: (p: number) => `erasures:${at(p)}`,
     /** Wake-ups to send to devices that are away. */
     push: (p: number) => `push:${at(p)}`,
     lease: (p: number, role: string) => `lease:${at(p)}:${role}`,
@@ -77,6 +79,7 @@ export function keyspace(partitions: number, { oneNode = false } = {}) {
     devices: (user: string) => `devices:${of(user)}:${user}`,
     conversations: (user: string) => `conversations:${of(user)}:${user}`,
     sessions: (user: string) => `sessions:${of(user)}:${user}`,
+    erasure: (user: string) => `erasure:${of(user)}:${user}`,
     blocks: (user: string) => `blocks:${of(user)}:${user}`,
     /** Also the name of the sharded channel on which its changes are published. */
     presence: (user: string) => `presence:${of(user)}:${user}`,

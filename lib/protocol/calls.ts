@@ -203,7 +203,7 @@ export const calls: readonly Call[] = [
     path: '/v1/users/:user',
     summary: 'Erase a user (oneself, or as admin)',
     params: http.UserPath,
-    answers: { 202: { meaning: 'Begun.' } },
+    answers: { 202: { meaning: 'Begun; the user’s sessions are closed 4001.', body: http.Erasure } },
     errors: ['forbidden'],
   },
   {

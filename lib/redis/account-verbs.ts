@@ -7,6 +7,13 @@ import type { Cluster, Redis } from 'ioredis';
 import type { Keyspace } from '../keyspace/index.ts';
 import { directChannel } from '../protocol/ids.ts';
 import { run, type ScriptObserver } from './scripts.ts';
+import { BELL_ENTRIES } from './verbs.ts';
+
+export interface Erasure {
+  state: 'none' | 'running' | 'done';
+  /** Unix ms; null: none. */
+  since: number | null;
+}
 
 export class AccountVerbs {
   readonly #redis: Redis | Cluster;
@@ -32,6 +39,46 @@ export class AccountVerbs {
   /** Sorted. */
   async blocks(user: string): Promise<string[]> {
     return (await this.#redis.smembers(this.#keys.blocks(user))).sort();
+  }
+
+  /** Resolves with since when it runs, ms. */
+  beginErasure(user: string): Promise<number> {
+    const p = this.#keys.partitionOf(user);
+    return run<number>(
+      this.#redis,
+      'erase_begin',
+      [this.#keys.erasure(user), this.#keys.erasures(p), this.#keys.sessions(user)],
+      [user, this.#keys.bell(p, ''), BELL_ENTRIES],
+      this.#observe,
+    );
+  }
+
+  async erasure(user: string): Promise<Erasure> {
+    const [state, since] = await this.#redis.hmget(this.#keys.erasure(user), 'state', 'since');
+    return { state: (state ?? 'none') as Erasure['state'], since: since ? Number(since) : null };
+  }
+
+  async eraseFromChannel(user: string, channel: string, upToMs: number): Promise<void> {
+    const keys = [this.#keys.channel(channel), this.#keys.members(channel)];
+    const direct = channel.startsWith('dm:') ? 1 : 0;
+    await run<'ok'>(this.#redis, 'erase_channel', keys, [user, upToMs, direct], this.#observe);
+  }
+
+  /** False when it is not the erasure that is running. */
+  async finishErasure(user: string, since: number): Promise<boolean> {
+    const p = this.#keys.partitionOf(user);
+    const k = this.#keys;
+    const keys = [
+      k.erasure(user),
+      k.erasures(p),
+      k.sessions(user),
+      k.inbox(user),
+      k.devices(user),
+      k.conversations(user),
+    ];
+    keys.push(k.blocks(user), k.presence(user), k.leaving(p));
+    const args = [user, since, k.bell(p, ''), BELL_ENTRIES];
+    return (await run<number>(this.#redis, 'erase_user', keys, args, this.#observe)) === 1;
   }
 
   async #mark(user: string, other: string, on: 0 | 1): Promise<void> {

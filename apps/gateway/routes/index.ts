@@ -16,6 +16,7 @@ import { history } from './history.ts';
 import { members } from './members.ts';
 import { messages } from './messages.ts';
 import { reference } from './reference.ts';
+import { users } from './users.ts';
 
 export { serverOptions } from './server-options.ts';
 
@@ -28,7 +29,7 @@ export function registerRoutes(app: FastifyInstance, ctx: GatewayContext): void 
       v1.register(reference);
       v1.register(async (authenticated) => {
         authentication(authenticated, ctx);
-        for (const subject of [messages, changes, history, channels, members, conversations, devices, blocks]) {
+        for (const subject of [messages, changes, history, channels, members, conversations, devices, blocks, users]) {
           authenticated.register(subject(ctx));
         }
       });

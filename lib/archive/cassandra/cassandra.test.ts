@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Cassandra, startCassandra } from '../../../ops/cassandra/cassandra.ts';
 import type { Archive, ArchiveRow } from '../archive.ts';
 import { archiveContract } from '../contract.ts';
+import { erasureContract } from '../erasure-contract.ts';
 import { openArchive } from '../index.ts';
 
 const logger = pino({ level: 'silent' });
@@ -41,6 +42,12 @@ function messages(channel: string, count: number): ArchiveRow[] {
 
 archiveContract('cassandra', async () => {
   const archive = await openArchive(keyspace('contract'), { logger });
+  expect((await archive.applySchema()).length).toBeGreaterThan(0);
+  return archive;
+});
+
+erasureContract('cassandra', async () => {
+  const archive = await openArchive(keyspace('erasure'), { logger });
   expect((await archive.applySchema()).length).toBeGreaterThan(0);
   return archive;
 });

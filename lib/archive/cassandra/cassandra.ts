@@ -1,13 +1,14 @@
 import type { Client } from 'cassandra-driver';
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
-import { type Archive, ArchiveError, type ArchiveRow, type PageQuery } from '../archive.ts';
+import { type Archive, ArchiveError, type ArchiveRow, type PageQuery, type SenderBucket } from '../archive.ts';
 import { BUCKET_SIZE, bucketOf, consequencesOf, type MessageChange, writtenAt } from '../rows.ts';
 import { createClient } from './driver.ts';
 import { archiveError } from './errors.ts';
 import { appliedMigrations, applySchema, MIGRATIONS } from './schema.ts';
 import {
   type Batch,
+  batchesOf,
   changeBatches,
   fromRow,
   indexBatches,
@@ -149,6 +150,44 @@ export class CassandraArchive implements Archive {
       }
       return channels;
     });
+  }
+
+  async sentIn(user: string): Promise<SenderBucket[]> {
+    return this.#run(`read where ${user} wrote`, async () => {
+      const found: SenderBucket[] = [];
+      const options = { prepare: true, executionProfile: 'read', autoPage: true };
+      for await (const row of await this.#client.execute(this.#queries.sentIn, [user], options)) {
+        found.push({ channel: String(row.get('channel_id')), bucket: Number(row.get('bucket')) });
+      }
+      return found;
+    });
+  }
+
+  /** A bucket has a bounded number of rows; its sender is not part of the key. */
+  async erase(user: string, { channel, bucket }: SenderBucket, upTo: string): Promise<void> {
+    await this.#run(`erase ${user} in ${channel}`, async () => {
+      const at = writtenAt(upTo);
+      const writes: Batch = [];
+      const options = { prepare: true, autoPage: true };
+      for await (const row of await this.#client.execute(this.#queries.sendersIn, [channel, bucket], options)) {
+        if (row.get('sender_id') !== user || writtenAt(String(row.get('log_id'))) > at) continue;
+        const key = [at + 1, channel, bucket, Number(row.get('seq')), row.get('message_id')];
+        if (row.get('type') === 'message') writes.push({ query: this.#queries.putDeleted, params: key });
+        else if (row.get('type') === 'edited') writes.push({ query: this.#queries.emptyChange, params: key });
+      }
+      await this.#sendAll(batchesOf(writes));
+    });
+  }
+
+  async forgetChannels(user: string, upTo: string): Promise<void> {
+    const channels = await this.channelsOf(user);
+    await this.#run(`take ${user} out of their channels`, () =>
+      this.#sendAll(
+        channels.map((channel) => [
+          { query: this.#queries.leaveChannel, params: [writtenAt(upTo) + 1, user, channel] },
+        ]),
+      ),
+    );
   }
 
   async close(): Promise<void> {

@@ -34,6 +34,9 @@ export interface Queries {
   pageOldest: string;
   lastSeq: string;
   channelsOf: string;
+  sentIn: string;
+  sendersIn: string;
+  leaveChannel: string;
 }
 
 export function queriesFor(ks: string): Queries {
@@ -66,8 +69,18 @@ export function queriesFor(ks: string): Queries {
     pageNewest: page('DESC'),
     pageOldest: page('ASC'),
     lastSeq: `SELECT last_seq FROM ${ks}.channels WHERE channel_id = ?`,
+    sentIn: `SELECT channel_id, bucket FROM ${ks}.buckets_by_sender WHERE sender_id = ?`,
+    sendersIn: `SELECT seq, message_id, log_id, type, sender_id FROM ${ks}.messages WHERE channel_id = ? AND bucket = ?`,
+    leaveChannel: `UPDATE ${ks}.channels_by_user USING TIMESTAMP ? SET active = false WHERE user_id = ? AND channel_id = ?`,
     channelsOf: `SELECT channel_id, active FROM ${ks}.channels_by_user WHERE user_id = ?`,
   };
+}
+
+/** Small writes to one partition, in batches. */
+export function batchesOf(writes: Batch): Batch[] {
+  return Array.from({ length: Math.ceil(writes.length / BATCH_ROWS) }, (_, i) =>
+    writes.slice(i * BATCH_ROWS, (i + 1) * BATCH_ROWS),
+  );
 }
 
 /** The rows as batches, each within one bucket of one channel. */

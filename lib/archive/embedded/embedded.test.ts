@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterAll, describe, expect, test } from 'vitest';
 import { archiveContract } from '../contract.ts';
+import { erasureContract } from '../erasure-contract.ts';
 import { openArchive } from '../index.ts';
 
 const logger = pino({ level: 'silent' });
@@ -13,6 +14,8 @@ const folder = mkdtempSync(join(tmpdir(), 'millrace-archive-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 archiveContract('sqlite', () => openArchive(`sqlite:${join(folder, 'contract', 'archive.db')}`, { logger }));
+
+erasureContract('sqlite', () => openArchive(`sqlite:${join(folder, 'erasure', 'archive.db')}`, { logger }));
 
 const messages = (channel: string, count: number) =>
   Array.from({ length: count }, (_, i) => ({

@@ -3,12 +3,12 @@ import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
-import { type Archive, ArchiveError, type ArchiveRow, type PageQuery } from '../archive.ts';
-import { consequencesOf, writtenAt } from '../rows.ts';
+import { type Archive, ArchiveError, type ArchiveRow, type PageQuery, type SenderBucket } from '../archive.ts';
+import { BUCKET_SIZE, consequencesOf, writtenAt } from '../rows.ts';
 import { applyChanges } from './changes.ts';
 import { MIGRATIONS } from './schema.ts';
 import { prepare, type Statements, type StoredRow } from './statements.ts';
-import { Writer } from './writer.ts';
+import { type EraseOrder, Writer } from './writer.ts';
 
 /**
  * The archive in one SQLite file: the default of a single machine.
@@ -86,6 +86,33 @@ export class EmbeddedArchive implements Archive {
     await this.#writer.write(rows);
   }
 
+  async erase(user: string, where: SenderBucket, upTo: string): Promise<void> {
+    this.#open();
+    this.#writer ??= new Writer(this.#file);
+    await this.#writer.erase({ user, where, upTo });
+  }
+
+  async forgetChannels(user: string, upTo: string): Promise<void> {
+    this.#open();
+    this.#writer ??= new Writer(this.#file);
+    await this.#writer.erase({ user, upTo });
+  }
+
+  /** On the caller's thread. Without `where`: the user's channels. */
+  eraseNow({ user, where, upTo }: EraseOrder): void {
+    this.#run(`erase ${user}`, () => {
+      const s = this.#prepared();
+      const at = writtenAt(upTo);
+      transaction(this.#open(), () => {
+        if (!where) return void s.forgetChannels.run(at + 1, user, at);
+        const from = where.bucket * BUCKET_SIZE;
+        for (const statement of [s.eraseMessages, s.eraseEdits]) {
+          statement.run(at + 1, where.channel, from, from + BUCKET_SIZE, user, at);
+        }
+      });
+    });
+  }
+
   /** On the caller's thread: what the writer's thread runs. */
   writeNow(rows: readonly ArchiveRow[]): void {
     if (rows.length === 0) {
@@ -158,6 +185,13 @@ export class EmbeddedArchive implements Archive {
     return this.#run(`read the channels of ${user}`, () => {
       const rows = this.#prepared().channelsOf.all(user) as unknown as { channel_id: string }[];
       return rows.map((row) => row.channel_id);
+    });
+  }
+
+  async sentIn(user: string): Promise<SenderBucket[]> {
+    return this.#run(`read where ${user} wrote`, () => {
+      const rows = this.#prepared().sentIn.all(user) as unknown as { channel_id: string; bucket: number }[];
+      return rows.map((row) => ({ channel: row.channel_id, bucket: row.bucket }));
     });
   }
 

@@ -45,6 +45,10 @@ export interface Statements {
   pageOldest: StatementSync;
   lastSeq: StatementSync;
   channelsOf: StatementSync;
+  sentIn: StatementSync;
+  eraseMessages: StatementSync;
+  eraseEdits: StatementSync;
+  forgetChannels: StatementSync;
 }
 
 const COLUMNS =
@@ -75,7 +79,7 @@ export function prepare(db: DatabaseSync): Statements {
     ),
     setEdited: db.prepare(
       `UPDATE messages SET content = ?, edited_seq = ?, edited_at = ?
-       WHERE channel_id = ? AND seq = ? AND message_id = ? AND type = 'message'`,
+       WHERE channel_id = ? AND seq = ? AND message_id = ? AND type = 'message' AND deleted IS NULL`,
     ),
     setDeleted: db.prepare(
       `UPDATE messages SET content = NULL, metadata = NULL, edited_seq = NULL, edited_at = NULL, deleted = 1
@@ -110,6 +114,18 @@ export function prepare(db: DatabaseSync): Statements {
     lastSeq: db.prepare('SELECT seq AS last_seq FROM messages WHERE channel_id = ? ORDER BY seq DESC LIMIT 1'),
     channelsOf: db.prepare(
       'SELECT channel_id FROM channels_by_user WHERE user_id = ? AND active = 1 ORDER BY channel_id',
+    ),
+    sentIn: db.prepare('SELECT channel_id, bucket FROM buckets_by_sender WHERE sender_id = ?'),
+    eraseMessages: db.prepare(
+      `UPDATE messages SET content = NULL, metadata = NULL, edited_seq = NULL, edited_at = NULL, deleted = 1, written_at = ?
+       WHERE channel_id = ? AND seq >= ? AND seq < ? AND sender_id = ? AND type = 'message' AND written_at <= ?`,
+    ),
+    eraseEdits: db.prepare(
+      `UPDATE messages SET content = NULL, written_at = ?
+       WHERE channel_id = ? AND seq >= ? AND seq < ? AND sender_id = ? AND type = 'edited' AND written_at <= ?`,
+    ),
+    forgetChannels: db.prepare(
+      'UPDATE channels_by_user SET active = 0, written_at = ? WHERE user_id = ? AND active = 1 AND written_at <= ?',
     ),
   };
 }

@@ -14,13 +14,14 @@ parentPort?.on('message', (request: WriteRequest | 'close') => {
     void archive.close().then(() => parentPort?.close());
     return;
   }
-  const { id, rows } = request;
+  const { id, work } = request;
   const answer: WriteAnswer = { id };
   try {
-    archive.writeNow(rows);
+    if ('rows' in work) archive.writeNow(work.rows);
+    else archive.eraseNow(work.erase);
   } catch (error) {
     if (!(error instanceof ArchiveError)) throw error;
-    const badRow = error.row === undefined ? {} : { badRow: rows.indexOf(error.row) };
+    const badRow = error.row === undefined || !('rows' in work) ? {} : { badRow: work.rows.indexOf(error.row) };
     answer.error = { code: error.code, message: error.message, ...badRow };
   }
   parentPort?.postMessage(answer);

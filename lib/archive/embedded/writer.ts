@@ -1,10 +1,18 @@
 /** The writing thread as its owner sees it. */
 import { Worker } from 'node:worker_threads';
-import { ArchiveError, type ArchiveErrorCode, type ArchiveRow } from '../archive.ts';
+import { ArchiveError, type ArchiveErrorCode, type ArchiveRow, type SenderBucket } from '../archive.ts';
+
+/** Of what a user wrote there; without a place, that they are in any channel. */
+export interface EraseOrder {
+  user: string;
+  where?: SenderBucket;
+  /** Log id. */
+  upTo: string;
+}
 
 export interface WriteRequest {
   id: number;
-  rows: readonly ArchiveRow[];
+  work: { rows: readonly ArchiveRow[] } | { erase: EraseOrder };
 }
 
 export interface WriteAnswer {
@@ -29,12 +37,20 @@ export class Writer {
   }
 
   write(rows: readonly ArchiveRow[]): Promise<void> {
+    return this.#ask({ rows }, rows);
+  }
+
+  erase(order: EraseOrder): Promise<void> {
+    return this.#ask({ erase: order }, []);
+  }
+
+  #ask(work: WriteRequest['work'], rows: readonly ArchiveRow[]): Promise<void> {
     const worker = this.#running();
     const id = ++this.#last;
     worker.ref(); // until it is answered
     return new Promise((resolve, reject) => {
       this.#pending.set(id, { rows, resolve, reject });
-      worker.postMessage({ id, rows } satisfies WriteRequest);
+      worker.postMessage({ id, work } satisfies WriteRequest);
     });
   }
 
