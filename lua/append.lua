@@ -1,8 +1,8 @@
 -- Accepts messages into channels: recognises a repeat, authorises, gives each the next sequence number, appends it to the
 -- partition's log. The commit point: after this a sender may be told `accepted`. Many messages in one call, each on its
--- own: what is wrong with one is its own reply.
+-- own: what is wrong with one is its own reply. A sender has read what they send: their watermarks rise with it.
 --
--- KEYS  for each message: channel, members, log, and dedupe of this window, the one before, the one before that
+-- KEYS  for each message: channel, members, log, dedupe of this window, the one before, the one before that, receipts
 -- ARGV  1 window number that the first dedupe keys stand for; then for each message
 --       sender · client id · message id · channel id · kind · content · metadata or '' · sender's name or '' ·
 --       sending device or '' · snippet for the conversation list.
@@ -56,22 +56,26 @@ local function accept(k, a)
   local latest = seq .. ' ' .. user .. ' ' .. stamp .. ' ' .. ARGV[a + 9]
   local first_of_window = string.sub(used, 1, #window) ~= window
   if first_of_window then used = windows_with(used, window) end
+  -- A direct channel keeps the watermarks in its own hash: one more field of the same write. (`seq` twice is no harm.)
+  local marks, own, mine = seq .. ' ' .. seq, 'seq', seq
+  if kind ~= 'group' then own, mine = 'receipt:' .. user, marks end
   if not head[1] then
-    redis.call('HSET', channel_key, 'seq', seq, 'last', log_id, 'message', latest, 'dedupe', used, 'kind', kind,
-      'created', stamp)
+    redis.call('HSET', channel_key, 'seq', seq, 'last', log_id, 'message', latest, own, mine, 'dedupe', used, 'kind',
+      kind, 'created', stamp)
   elseif first_of_window then
-    redis.call('HSET', channel_key, 'seq', seq, 'last', log_id, 'message', latest, 'dedupe', used)
+    redis.call('HSET', channel_key, 'seq', seq, 'last', log_id, 'message', latest, own, mine, 'dedupe', used)
   else
-    redis.call('HSET', channel_key, 'seq', seq, 'last', log_id, 'message', latest)
+    redis.call('HSET', channel_key, 'seq', seq, 'last', log_id, 'message', latest, own, mine)
   end
+  if kind == 'group' then redis.pcall('HSET', KEYS[k + 6], user, marks) end -- of the wrong type: no reason to refuse
   redis.call('HSET', KEYS[k + 3], field, seq .. ' ' .. id .. ' ' .. stamp)
   if first_of_window then redis.call('PEXPIRE', KEYS[k + 3], 3 * window_ms) end
   return { 'ok', tonumber(seq), id, tonumber(stamp), 0, tonumber(head[5]) }
 end
 
 local replies = {}
-for n = 0, #KEYS / 6 - 1 do
-  local done, reply = pcall(accept, 6 * n + 1, 10 * n + 2)
+for n = 0, #KEYS / 7 - 1 do
+  local done, reply = pcall(accept, 7 * n + 1, 10 * n + 2)
   if not done then reply = { 'error', type(reply) == 'table' and reply.err or tostring(reply) } end
   replies[n + 1] = reply
 end

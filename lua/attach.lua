@@ -5,7 +5,8 @@
 -- ARGV  1 device  2 session id  3 gateway  4 since or ''  5 most sessions at once  6 inbox TTL ms  7 dormant after ms
 --       8 bell prefix `bell:{u}:`  9 entries a bell may hold  10 user  11 most known devices
 -- Reply {'ok', position, end of the inbox, first hello 0|1, gap 0|1, oldest offset or '', replaced gateway or '',
---        replaced session or '', came online 0|1} · {'too_many'}
+--        replaced session or '', acked offset as stored, came online 0|1} · {'too_many'}. A `since` beyond what the device
+--        had acked counts as an ack, but is not stored as one here: what it covers becomes receipts first, see ack.lua
 --- include ids
 --- include clock
 --- include devices
@@ -73,7 +74,7 @@ if compare(position, tail) > 0 then
 end
 
 if not record[2] then make_room(devices, all, device, tonumber(ARGV[11])) end
-local stored = (acked and compare(acked, tail) <= 0) and max_id(acked, position) or position
+local stored = (acked and compare(acked, tail) <= 0) and acked or position
 local stamp = string.format('%d', now)
 redis.call('HSET', devices, 'device:' .. device, stored .. ' ' .. stamp, 'seen', stamp, 'trimmed', trimmed)
 if record[3] then redis.call('HDEL', devices, 'broken') end
@@ -87,5 +88,5 @@ if replaced_session ~= '' and replaced_gateway ~= gateway then
 end
 return {
   'ok', position, tail, acked and 0 or 1, gap and 1 or 0, oldest and oldest[1] or '', replaced_gateway, replaced_session,
-  online,
+  stored, online,
 }

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, beforeEach } from 'vitest';
 import { keyspace } from '../lib/keyspace/index.ts';
 import type { Block, Delivery } from '../lib/redis/delivery.ts';
 import { PresenceVerbs } from '../lib/redis/presence-verbs.ts';
+import { ReceiptVerbs } from '../lib/redis/receipt-verbs.ts';
 import { Verbs } from '../lib/redis/verbs.ts';
 import { type RedisServer, startRedis } from '../ops/redis/server.ts';
 
@@ -15,6 +16,7 @@ export interface Store {
   redis: Redis;
   verbs: Verbs;
   presence: PresenceVerbs;
+  receipts: ReceiptVerbs;
 }
 
 /** Filled before the tests of the file run. */
@@ -26,6 +28,7 @@ export function useStore(): Store {
     store.redis = new Redis(server.url);
     store.verbs = new Verbs(store.redis, keys);
     store.presence = new PresenceVerbs(store.redis, keys);
+    store.receipts = new ReceiptVerbs(store.redis, keys);
   });
   beforeEach(async () => {
     await store.redis.config('SET', 'maxmemory', '0');

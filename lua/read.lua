@@ -1,41 +1,56 @@
--- Moves a reader's own watermark in one conversation and, when it moved, tells their other sessions.
+-- Moves readers' own marks in their conversation lists and, where one moved, tells the reader's other sessions. Many in one
+-- call, each on its own. What the other members see of it is the channel's: raise.lua.
 --
--- KEYS  1 conversations  2 inbox  3 devices  4 sessions
--- ARGV  1 user  2 channel  3 seq  4 reading device or ''  5 bell prefix `bell:{u}:`  6 entries an inbox may hold
---       7 inbox TTL ms  8 entries a bell may hold
--- Reply {moved 0|1, read seq, unread} · {-1} when the user has no such conversation, or left it
+-- KEYS  for each: conversations, inbox, devices, sessions
+-- ARGV  1 entries an inbox may hold  2 inbox TTL ms  3 entries a bell may hold; then for each
+--       user · channel · seq · delivered watermark or 0 · reading device or '' · bell prefix `bell:{u}:`
+-- Reply for each {moved 0|1, read seq, unread} · {-1}: the user has no such conversation, or left it · {'error', text}
 --- include ids
 --- include clock
 --- include inbox
-local conversations, inbox, devices, sessions = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local value = redis.call('HGET', conversations, ARGV[2])
-local last, ts, unread, read = string.match(value or '', '^(%d+) (%d+) (%d+) (%d+)$')
-if not last then return { -1 } end
-last, unread, read = tonumber(last), tonumber(unread), tonumber(read)
-local seq = math.min(tonumber(ARGV[3]), last)
-if seq <= read then return { 0, read, unread } end
+local cap, ttl_ms, bell_cap = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local stamp = string.format('%d', now_ms())
 
-local live = redis.call('HGETALL', sessions)
-unread = math.min(unread, last - seq)
-local others, known = {}, {}
-for i = 1, #live, 2 do
-  local gateway = string.match(live[i + 1], '^%S+')
-  if live[i] ~= ARGV[4] and not known[gateway] then
-    known[gateway] = true
-    others[#others + 1] = gateway
+local function move(k, a)
+  local conversations, inbox, devices, sessions = KEYS[k], KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
+  local user, channel, device, prefix = ARGV[a], ARGV[a + 1], ARGV[a + 4], ARGV[a + 5]
+  local value = redis.call('HGET', conversations, channel)
+  local last, ts, unread, read = string.match(value or '', '^(%d+) (%d+) (%d+) (%d+)$')
+  if not last then return { -1 } end
+  last, unread, read = tonumber(last), tonumber(unread), tonumber(read)
+  local seq = math.min(tonumber(ARGV[a + 2]), last)
+  if seq <= read then return { 0, read, unread } end
+
+  local live = redis.call('HGETALL', sessions)
+  unread = math.min(unread, last - seq)
+  local others, known = {}, {}
+  for i = 1, #live, 2 do
+    local gateway = string.match(live[i + 1], '^%S+')
+    if live[i] ~= device and not known[gateway] then
+      known[gateway] = true
+      others[#others + 1] = gateway
+    end
   end
+  if #others > 0 then
+    redis.call('HLEN', devices)
+    -- `via`: the session that reads this of the device itself passes it over
+    local id, err = push(inbox, devices, cap, ttl_ms, 'type', 'receipt', 'channel', channel, 'user', user, 'delivered',
+      string.format('%d', math.max(seq, tonumber(ARGV[a + 3]))), 'read', string.format('%d', seq), 'ts', stamp,
+      'via', device)
+    if not id then return { 'error', err } end
+  end
+  redis.call('HSET', conversations, channel, string.format('%d %s %d %d', last, ts, unread, seq))
+  for _, gateway in ipairs(others) do
+    redis.pcall('XADD', prefix .. gateway, 'MAXLEN', '~', bell_cap, '*', 'users', user)
+    redis.pcall('PEXPIRE', prefix .. gateway, 60000)
+  end
+  return { 1, seq, unread }
 end
-if #others > 0 then
-  redis.call('HLEN', devices)
-  local digits = string.format('%d', seq)
-  -- `via`: the session that reads this of the device itself passes it over
-  local id, err = push(inbox, devices, tonumber(ARGV[6]), tonumber(ARGV[7]), 'type', 'receipt', 'channel', ARGV[2],
-    'user', ARGV[1], 'delivered', digits, 'read', digits, 'ts', string.format('%d', now_ms()), 'via', ARGV[4])
-  if not id then return redis.error_reply(err) end
+
+local replies = {}
+for n = 0, #KEYS / 4 - 1 do
+  local done, reply = pcall(move, 4 * n + 1, 6 * n + 4)
+  if not done then reply = { 'error', type(reply) == 'table' and reply.err or tostring(reply) } end
+  replies[n + 1] = reply
 end
-redis.call('HSET', conversations, ARGV[2], string.format('%d %s %d %d', last, ts, unread, seq))
-for _, gateway in ipairs(others) do
-  redis.pcall('XADD', ARGV[5] .. gateway, 'MAXLEN', '~', ARGV[8], '*', 'users', ARGV[1])
-  redis.pcall('PEXPIRE', ARGV[5] .. gateway, 60000)
-end
-return { 1, seq, unread }
+return replies

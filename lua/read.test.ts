@@ -4,7 +4,8 @@ import { attached, block, delivery, dump, inboxOf, keys, outOfMemory, rings, use
 const store = useStore();
 const BOB = keys.partitionOf('bob');
 const DM = 'dm:alice:bob';
-const read = (seq: number, channel = DM, device = 'phone') => store.verbs.read({ user: 'bob', channel, seq, device });
+const read = (seq: number, channel = DM, device = 'phone') =>
+  store.receipts.read({ user: 'bob', channel, seq, device });
 const conversation = () => store.redis.hget(keys.conversations('bob'), DM);
 const receipts = async () => (await inboxOf(store.redis, 'bob')).filter((e) => e.type === 'receipt');
 

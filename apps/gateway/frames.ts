@@ -2,7 +2,8 @@
 import { encodeAccepted } from '../../lib/protocol/encode.ts';
 import { MillraceError } from '../../lib/protocol/errors.ts';
 import type { AckFrame, ClientFrame, ReadFrame, RefreshFrame, SendFrame } from '../../lib/protocol/frames.ts';
-import { compareIds } from '../../lib/redis/ids.ts';
+import { isPartyTo, parseChannel } from '../../lib/protocol/ids.ts';
+import { compareIds, ZERO } from '../../lib/redis/ids.ts';
 import { accept, asMillraceError, targetOf } from './accept.ts';
 import { changeMessage } from './changes.ts';
 import type { Caller } from './context.ts';
@@ -11,6 +12,9 @@ import { identify } from './identify.ts';
 import { membershipOf } from './membership.ts';
 import { inOrder } from './ordered.ts';
 import type { Session } from './session.ts';
+
+/** A client repeats its latest reads at the beginning of a session, in case the old one ended over them. */
+const REPEATS_MS = 60_000;
 
 export async function handleFrame(hub: Hub, session: Session, frame: ClientFrame, metadata?: string): Promise<void> {
   const { caller } = session;
@@ -68,13 +72,22 @@ function ack(hub: Hub, session: Session, caller: Caller, { offset }: AckFrame): 
   if (compareIds(offset, session.offset) > 0) {
     throw new MillraceError('bad_request', 'offset: not sent in this session');
   }
-  if (session.ack(offset)) hub.acks.add(session.id, { user: caller.user, device: session.device, offset });
+  const { acked: from, device } = session;
+  if (!session.ack(offset)) return;
+  const again = compareIds(from, session.resumedTo) < 0;
+  const covered = session.unacked?.take(offset) ?? { covers: new Map<string, number>(), unknownTo: ZERO };
+  if (session.unacked?.empty) session.unacked = undefined;
+  hub.acks.add(session.id, { user: caller.user, device, from, offset, again, ...covered });
 }
 
 async function read(hub: Hub, session: Session, caller: Caller, { channel, seq }: ReadFrame): Promise<void> {
-  const moved = await hub.ctx.verbs.read({ user: caller.user, channel, seq, device: session.device });
+  const { user } = caller;
+  const parsed = parseChannel(channel);
+  const again = performance.now() - session.openedAt < REPEATS_MS;
+  const mark = { user, channel, device: session.device, delivered: seq, read: seq, again };
+  if (parsed && isPartyTo(parsed, user) && (await hub.reads.add(session.id, mark))) return;
   // No such conversation: a channel without messages so far, or none of the caller's.
-  if (!moved) await membershipOf(hub.ctx, { ...caller, service: false }, channel);
+  await membershipOf(hub.ctx, { ...caller, service: false }, channel);
 }
 
 async function refresh(hub: Hub, session: Session, caller: Caller, frame: RefreshFrame): Promise<void> {

@@ -4,6 +4,7 @@ import type { Identity } from '../../lib/auth/index.ts';
 import { type CloseReason, MillraceError } from '../../lib/protocol/errors.ts';
 import type { HelloFrame } from '../../lib/protocol/frames.ts';
 import { HEARTBEAT_MS } from '../../lib/protocol/limits.ts';
+import { compareIds } from '../../lib/redis/ids.ts';
 import { asMillraceError } from './accept.ts';
 import type { Caller } from './context.ts';
 import type { Hub } from './hub.ts';
@@ -79,10 +80,16 @@ export class Greeter {
     if (attached === 'too_many') return session.close('tooManySessions');
     session.offset = attached.position;
     session.acked = attached.position;
+    session.resumedTo = attached.tail;
     this.#hub.join(session, user, attached);
     if (!session.open) return this.#hub.depart(session); // closed meanwhile, before there was anything to detach
     if (attached.replaced?.gateway === ctx.incarnation) {
       this.#hub.sessions.get(attached.replaced.session)?.close('replaced');
+    }
+    if (compareIds(attached.position, attached.acked) > 0) {
+      const { acked: from, position: offset } = attached;
+      const ack = { user, device: hello.device, from, offset, covers: new Map(), unknownTo: offset, again: true };
+      this.#hub.acks.add(session.id, ack);
     }
     session.send({
       type: 'welcome',

@@ -13,6 +13,8 @@ import { Drain } from './drain.ts';
 import { Feed } from './feed.ts';
 import { Lane } from './lane.ts';
 import { GatewayLease, type LeaseTimes } from './lease.ts';
+import { Reads } from './reads.ts';
+import { Receipts } from './receipts.ts';
 import { Registrations } from './registrations.ts';
 import { Renderer } from './render.ts';
 import type { Session } from './session.ts';
@@ -26,6 +28,8 @@ const DETACHES_AT_ONCE = 64;
 export class Hub {
   readonly ctx: GatewayContext;
   readonly sessions = new Map<string, Session>();
+  readonly receipts: Receipts;
+  readonly reads: Reads;
   readonly acks: Acks;
   readonly registrations: Registrations;
   readonly drain = new Drain(this);
@@ -40,7 +44,9 @@ export class Hub {
 
   constructor(ctx: GatewayContext, times: Partial<LeaseTimes> = {}) {
     this.ctx = ctx;
-    this.acks = new Acks(ctx);
+    this.receipts = new Receipts(ctx);
+    this.reads = new Reads(this.receipts);
+    this.acks = new Acks(ctx, this.receipts);
     this.registrations = new Registrations(ctx);
     const all = Array.from({ length: ctx.keys.partitions }, (_, p) => p);
     this.#sweeper = new Sweeper(this);
@@ -124,7 +130,7 @@ export class Hub {
   }
 
   async #detach(session: Session, user: string): Promise<void> {
-    await this.acks.flush();
+    await this.acks.settle(session.id);
     await this.registrations.detach(session, user);
   }
 
@@ -259,7 +265,8 @@ export class Hub {
   async stop(): Promise<void> {
     this.registrations.stop();
     this.#sweeper.stop();
-    await this.acks.flush();
+    this.receipts.hurry();
+    await Promise.all([this.reads.flush(), this.acks.flush()]);
     this.acks.stop();
     await Promise.all(this.#departing);
     await this.#lease.stop();

@@ -14,6 +14,7 @@ import { compareIds, ZERO } from '../../lib/redis/ids.ts';
 import type { Caller } from './context.ts';
 import type { Feed } from './feed.ts';
 import type { Renderer } from './render.ts';
+import { isOfOthers, Unacked } from './unacked.ts';
 import { textFrames } from './wire.ts';
 
 /** Over this many bytes in the socket's buffer a session stops reading its inbox, until the buffer is empty again. */
@@ -41,6 +42,12 @@ export class Session {
   feed: Feed | undefined;
   offset = ZERO;
   acked = ZERO;
+  /** What was there when the device came back: acks up to here may repeat what died with another gateway. */
+  resumedTo = ZERO;
+  /** Messages by others that were written and not acked. */
+  unacked: Unacked | undefined;
+  /** Monotonic ms. */
+  readonly openedAt: number;
   /** Unix ms; of the token. */
   expiresAt = Number.POSITIVE_INFINITY;
   /** Monotonic ms; of the latest frame from the client, or of the upgrade. */
@@ -67,6 +74,7 @@ export class Session {
     this.socket = socket;
     this.raw = raw;
     this.heardAt = performance.now();
+    this.openedAt = this.heardAt;
   }
 
   get open(): boolean {
@@ -111,6 +119,10 @@ export class Session {
       if (compareIds(entry.id, this.offset) <= 0) continue;
       if (room < 0) break;
       this.offset = entry.id;
+      if (isOfOthers(entry.fields, this.caller?.user ?? '')) {
+        this.unacked ??= new Unacked();
+        this.unacked.add(entry);
+      }
       if (isOwnReceipt(entry.fields, this.device)) continue;
       const frame = renderer.frame(entry);
       if (frame === undefined) continue;

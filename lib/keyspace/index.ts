@@ -72,6 +72,8 @@ export function keyspace(partitions: number, { oneNode = false } = {}) {
     // A channel's, in the channel's partition
     channel: (channel: string) => `channel:${of(channel)}:${channel}`,
     members: (channel: string) => `members:${of(channel)}:${channel}`,
+    /** Watermarks of a group's members; a direct channel's are in its own hash. */
+    receipts: (channel: string) => `receipts:${of(channel)}:${channel}`,
     dedupe: (channel: string, window: number) => `dedupe:${of(channel)}:${channel}:${window}`,
 
     // A user's, in the user's partition

@@ -36,12 +36,14 @@ export type ScriptName =
   | 'overdue'
   | 'put_device'
   | 'put_member'
+  | 'raise'
   | 'read'
   | 'reassert'
   | 'remove_member'
   | 'rename'
   | 'roll_call'
   | 'settle'
+  | 'tell'
   | 'wake'
   | 'walk';
 

@@ -68,6 +68,8 @@ export interface Attached {
   position: string;
   /** The inbox's end at this moment. */
   tail: string;
+  /** What is stored as the device's ack; before `position` when a `since` went beyond it, which is then to be acked. */
+  acked: string;
   first: boolean;
   gap: boolean;
   oldest: string | null;
@@ -129,6 +131,7 @@ export class Verbs {
       for (const m of messages) {
         keys.push(...this.#groupKeys(m.channel));
         for (let back = 0; back < 3; back++) keys.push(this.#keys.dedupe(m.channel, window - back));
+        keys.push(this.#keys.receipts(m.channel));
         args.push(
           m.from,
           m.clientId,
@@ -149,7 +152,7 @@ export class Verbs {
   async attach(a: AttachInput): Promise<Attached | 'too_many'> {
     const { user } = a;
     const p = this.#keys.partitionOf(user);
-    type Reply = ['ok', string, string, number, number, string, string, string, number] | ['too_many'];
+    type Reply = ['ok', string, string, number, number, string, string, string, string, number] | ['too_many'];
     const reply = await this.#run<Reply>(
       'attach',
       [
@@ -172,10 +175,11 @@ export class Verbs {
       ],
     );
     if (reply[0] === 'too_many') return 'too_many';
-    const [, position, tail, first, gap, oldest, gateway, session, online] = reply;
+    const [, position, tail, first, gap, oldest, gateway, session, acked, online] = reply;
     return {
       position,
       tail,
+      acked,
       first: first === 1,
       gap: gap === 1,
       oldest: oldest || null,
@@ -222,27 +226,6 @@ export class Verbs {
       args.push(device, offset);
     }
     return this.#run<number>('ack', keys, args);
-  }
-
-  /** `undefined`: the user has no such conversation, or has left it. */
-  async read(r: { user: string; channel: string; seq: number; device: string }) {
-    const { user } = r;
-    const [moved, seq, unread] = await this.#run<[number, number, number]>(
-      'read',
-      [this.#keys.conversations(user), this.#keys.inbox(user), this.#keys.devices(user), this.#keys.sessions(user)],
-      // prettier-ignore
-      [
-        user,
-        r.channel,
-        r.seq,
-        r.device,
-        this.#keys.bell(this.#keys.partitionOf(user), ''),
-        INBOX_ENTRIES,
-        INBOX_TTL_MS,
-        BELL_ENTRIES,
-      ],
-    );
-    return moved < 0 ? undefined : { moved: moved === 1, seq, unread };
   }
 
   /** All the blocks' targets must be partitions that one command may touch. */

@@ -133,6 +133,18 @@ export const declarations = {
     unit: '0 or 1',
     help: 'Whether so many gateways look dead at once that none is reaped yet; alarm on 1.',
   },
+  receiptsRaised: {
+    name: 'receipts_raised_total',
+    kind: 'counter',
+    unit: 'watermarks',
+    help: 'Times that a member was found to have received or read more of a channel than was known.',
+  },
+  receiptsTold: {
+    name: 'receipts_told_total',
+    kind: 'counter',
+    unit: 'entries',
+    help: 'Receipts written to the inboxes of live sessions.',
+  },
   logLagEntries: {
     name: 'log_lag_entries',
     kind: 'gauge',

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type ChannelInfo, Conversations } from '../../../lib/protocol/http.ts';
+import { ReceiptVerbs } from '../../../lib/redis/receipt-verbs.ts';
 import { type Api, answered, startApi } from './testing.ts';
 
 let api: Api;
@@ -43,7 +44,12 @@ describe('the conversation list', () => {
     expect(conversation).not.toHaveProperty('left');
     expect((await list('bob')).conversations[0]).toMatchObject({ read_seq: 3, unread: 0 });
 
-    await api.ctx.verbs.read({ user: 'alice', channel: 'dm:alice:bob', seq: 2, device: '' });
+    await new ReceiptVerbs(api.ctx.store.command, api.ctx.keys).read({
+      user: 'alice',
+      channel: 'dm:alice:bob',
+      seq: 2,
+      device: '',
+    });
     expect((await list('alice')).conversations[0]).toMatchObject({ read_seq: 2, unread: 1 });
     await send('alice', { to: 'bob' }, 'an answer');
     await api.fanOut('dm:alice:bob', ['alice', 'bob']);

@@ -9,11 +9,13 @@ import type { FastifyPluginAsync } from 'fastify';
 import { checkQuery } from '../../../lib/protocol/check.ts';
 import { MillraceError } from '../../../lib/protocol/errors.ts';
 import { type Conversation, type Conversations, ConversationsQuery } from '../../../lib/protocol/http.ts';
+import { parseChannel } from '../../../lib/protocol/ids.ts';
 import { CONVERSATIONS_PAGE } from '../../../lib/protocol/limits.ts';
 import { maxId, ZERO } from '../../../lib/redis/ids.ts';
 import type { GatewayContext } from '../context.ts';
 import { covers, parseMember } from '../membership.ts';
 import { callerOf } from './authentication.ts';
+import { watermarksOf } from './receipts.ts';
 
 interface Mark {
   channel: string;
@@ -91,9 +93,11 @@ function latestFirst(a: Pick<Mark, 'ts' | 'channel'>, b: Pick<Mark, 'ts' | 'chan
 
 async function show(ctx: GatewayContext, user: string, mark: Mark): Promise<Conversation> {
   const { channel } = mark;
-  const group = channel.startsWith('g:');
-  const [[title, message], stored] = await Promise.all([
-    ctx.store.command.hmget(ctx.keys.channel(channel), 'title', 'message'),
+  const parsed = parseChannel(channel);
+  const group = parsed?.kind !== 'direct';
+  const peer = group ? user : parsed.a === user ? parsed.b : parsed.a;
+  const [[title, message, receipt], stored] = await Promise.all([
+    ctx.store.command.hmget(ctx.keys.channel(channel), 'title', 'message', `receipt:${peer}`),
     group ? ctx.store.command.hget(ctx.keys.members(channel), user) : null,
   ]);
   const latest = message ? parseMessage(message) : null;
@@ -108,6 +112,7 @@ async function show(ctx: GatewayContext, user: string, mark: Mark): Promise<Conv
     read_seq: mark.readSeq,
     unread: mark.unread,
     ...(mark.left ? { left: true } : {}),
+    ...(peer === user ? {} : { peer: watermarksOf(receipt) }),
     last_message: visible ? latest : null,
   };
 }

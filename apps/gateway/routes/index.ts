@@ -15,6 +15,7 @@ import { errors } from './errors.ts';
 import { history } from './history.ts';
 import { members } from './members.ts';
 import { messages } from './messages.ts';
+import { receipts } from './receipts.ts';
 import { reference } from './reference.ts';
 import { users } from './users.ts';
 
@@ -29,7 +30,18 @@ export function registerRoutes(app: FastifyInstance, ctx: GatewayContext): void 
       v1.register(reference);
       v1.register(async (authenticated) => {
         authentication(authenticated, ctx);
-        for (const subject of [messages, changes, history, channels, members, conversations, devices, blocks, users]) {
+        for (const subject of [
+          messages,
+          changes,
+          history,
+          channels,
+          members,
+          receipts,
+          conversations,
+          devices,
+          blocks,
+          users,
+        ]) {
           authenticated.register(subject(ctx));
         }
       });

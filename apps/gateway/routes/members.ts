@@ -40,12 +40,12 @@ export function members(ctx: GatewayContext): FastifyPluginAsync {
 }
 
 /** A direct channel's members never join: they are there before its first message. */
-function partiesOf(a: string, b: string): MemberInfo[] {
+export function partiesOf(a: string, b: string): MemberInfo[] {
   return [...new Set([a, b])].map((user) => ({ user, role: null, since: 0 }));
 }
 
 /** Those present, in the order of their joining. */
-function membersOf(stored: Readonly<Record<string, string>>): MemberInfo[] {
+export function membersOf(stored: Readonly<Record<string, string>>): MemberInfo[] {
   const present: MemberInfo[] = [];
   for (const [user, value] of Object.entries(stored)) {
     const member = parseMember(value);

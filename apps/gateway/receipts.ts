@@ -1,0 +1,182 @@
+/**
+ * What members have received and read. A receipt's way: the channel's watermarks are raised; only when they grew (or when
+ * an earlier attempt may have died right here) are those told whom it concerns and who have a live session; only then does
+ * the caller store what it came from, an ack or a mark. A kill in between repeats, and loses nothing.
+ *
+ * A receipt takes no sequence number, is never unread, and makes no receipts.
+ */
+import { parseChannel } from '../../lib/protocol/ids.ts';
+import {
+  type Raised,
+  type RaiseInput,
+  ReceiptVerbs,
+  type TellInput,
+  type Watermarks,
+} from '../../lib/redis/receipt-verbs.ts';
+import { Batcher } from './batcher.ts';
+import type { GatewayContext } from './context.ts';
+import { isPresent, parseMember } from './membership.ts';
+
+/** A raise is some 5 µs, a tell 10: no call holds Redis for more than about a millisecond. */
+const PER_CALL = 64;
+const GROUPS_EVERY_MS = 1000;
+const TELL_AGAIN_MS = 1000;
+
+export interface Mark extends Watermarks {
+  user: string;
+  channel: string;
+  /** The device that received or read. */
+  device: string;
+  /** It may be a repetition of what was raised and never told: told also when nothing grew. */
+  again: boolean;
+}
+
+interface Tick {
+  /** `channel user` → the latest of a member's watermarks. */
+  readonly receipts: Map<string, Omit<TellInput, 'to' | 'via'>>;
+  readonly told: Promise<void>;
+  tell(): void;
+}
+
+export class Receipts {
+  readonly #ctx: GatewayContext;
+  readonly #raises: Batcher<RaiseInput, Raised>;
+  readonly #tells: Batcher<TellInput, void>;
+  readonly #reads: Batcher<Mark, boolean>;
+  #tick: Tick | undefined;
+  #hurried = 0;
+
+  constructor(ctx: GatewayContext) {
+    this.#ctx = ctx;
+    const { store, keys, metrics } = ctx;
+    const verbs = new ReceiptVerbs(store.command, keys, (name, seconds) =>
+      metrics.redisSeconds.of(name).observe(seconds),
+    );
+    const parts = { store, keys, perCall: PER_CALL };
+    this.#raises = new Batcher({ ...parts, of: ({ channel }) => channel, call: (raises) => verbs.raise(raises) });
+    this.#tells = new Batcher({
+      ...parts,
+      of: ({ to }) => to,
+      call: async (receipts) => {
+        metrics.receiptsTold.inc(await verbs.tell(receipts));
+        return receipts.map(() => undefined);
+      },
+    });
+    this.#reads = new Batcher({
+      ...parts,
+      of: ({ user }) => user,
+      call: async (marks) => {
+        const replies = await verbs.readAll(marks.map((mark) => ({ ...mark, seq: mark.read })));
+        return replies.map((reply) => (reply instanceof Error ? reply : reply !== undefined));
+      },
+    });
+  }
+
+  /** Resolves when the watermark is raised, and told; rejects when either has to be tried again. */
+  async received(mark: Mark): Promise<void> {
+    const raised = await this.#raise(mark);
+    if (!raised) return;
+    const { user, channel, device } = mark;
+    const own = this.#tells.run({ ...raised, to: user, channel, user, via: device });
+    await Promise.all([own, this.#tellOthers(mark, raised)]);
+  }
+
+  /**
+   * Resolves when the watermark is raised and the reader's own mark moved, which tells the reader's other devices; the
+   * other members hear of it then. False when the reader has no such conversation.
+   */
+  async read(mark: Mark): Promise<boolean> {
+    const raised = await this.#raise(mark);
+    const known = await this.#reads.run({ ...mark, delivered: raised?.delivered ?? 0 });
+    if (raised) void this.#tellUntilTold(mark, raised);
+    return known;
+  }
+
+  /** Groups are not waited for: somebody is about to leave. */
+  hurry(): void {
+    this.#hurried = performance.now() + GROUPS_EVERY_MS;
+    this.#tick?.tell();
+  }
+
+  /** The watermarks when they are to be told. */
+  async #raise({
+    user,
+    channel,
+    delivered,
+    read,
+    again,
+  }: Mark): Promise<(Watermarks & { members: number }) | undefined> {
+    const raised = await this.#raises.run({ user, channel, peer: peerOf(channel, user), delivered, read });
+    // Of the wrong type: whoever writes to the channel is told.
+    if (raised === 'refused' || raised === 'broken') return undefined;
+    if (raised.grown) this.#ctx.metrics.receiptsRaised.inc();
+    const repeated = again && (read > 0 ? raised.read <= read : raised.delivered <= delivered);
+    return raised.grown || repeated ? raised : undefined;
+  }
+
+  async #tellOthers({ user, channel }: Mark, { delivered, read, members }: Watermarks & { members: number }) {
+    const receipt = { channel, user, delivered, read };
+    const peer = peerOf(channel, user);
+    if (peer !== undefined) {
+      if (peer !== user) await this.#tells.run({ ...receipt, to: peer, via: '' });
+    } else if (members <= this.#ctx.config.limits.receipts_up_to) {
+      this.#tick ??= this.#startTick();
+      this.#tick.receipts.set(`${channel} ${user}`, receipt);
+      await this.#tick.told;
+    }
+  }
+
+  /** A read is settled for its reader: if the others cannot be reached now, that is ours to mend. */
+  async #tellUntilTold(mark: Mark, raised: Watermarks & { members: number }): Promise<void> {
+    try {
+      await this.#tellOthers(mark, raised);
+    } catch (error) {
+      this.#ctx.metrics.retries.of('receipt').inc();
+      this.#ctx.logger.warn({ err: error }, 'telling a receipt failed, trying again');
+      setTimeout(() => {
+        this.read({ ...mark, again: true }).catch((error: unknown) => {
+          this.#ctx.logger.warn({ err: error }, 'telling a receipt failed again; the next one says it');
+        });
+      }, TELL_AGAIN_MS).unref();
+    }
+  }
+
+  /** In groups one second's receipts go together: a member's latest, all members' in one ring. */
+  #startTick(): Tick {
+    const receipts: Tick['receipts'] = new Map();
+    let tell = () => {};
+    const due = new Promise<void>((resolve) => {
+      tell = resolve;
+    });
+    const timer = setTimeout(tell, performance.now() < this.#hurried ? GROUPS_EVERY_MS / 20 : GROUPS_EVERY_MS);
+    const told = due.then(() => {
+      clearTimeout(timer);
+      this.#tick = undefined;
+      return this.#tellGroups([...receipts.values()]);
+    });
+    return { receipts, told, tell };
+  }
+
+  async #tellGroups(receipts: Omit<TellInput, 'to' | 'via'>[]): Promise<void> {
+    const { command } = this.#ctx.store;
+    const { keys } = this.#ctx;
+    const channels = Map.groupBy(receipts, ({ channel }) => channel);
+    const tells: TellInput[] = [];
+    await Promise.all(
+      [...channels].map(async ([channel, some]) => {
+        // Who was removed meanwhile is told nothing any more.
+        for (const [to, value] of Object.entries(await command.hgetall(keys.members(channel)))) {
+          if (!isPresent(parseMember(value))) continue;
+          for (const receipt of some) if (receipt.user !== to) tells.push({ ...receipt, to, via: '' });
+        }
+      }),
+    );
+    await Promise.all(tells.map((tell) => this.#tells.run(tell)));
+  }
+}
+
+/** The other one of a direct channel; undefined in a group. */
+function peerOf(channel: string, user: string): string | undefined {
+  const parsed = parseChannel(channel);
+  return parsed?.kind === 'direct' ? (parsed.a === user ? parsed.b : parsed.a) : undefined;
+}

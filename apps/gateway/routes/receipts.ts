@@ -1,0 +1,37 @@
+/** What each member of a channel has received and read, as it is now. */
+import type { FastifyPluginAsync } from 'fastify';
+import { checkPath } from '../../../lib/protocol/check.ts';
+import { ChannelPath, type Receipts } from '../../../lib/protocol/http.ts';
+import { parseChannel } from '../../../lib/protocol/ids.ts';
+import type { Watermarks } from '../../../lib/redis/receipt-verbs.ts';
+import type { GatewayContext } from '../context.ts';
+import { membershipOf } from '../membership.ts';
+import { callerOf } from './authentication.ts';
+import { membersOf, partiesOf } from './members.ts';
+
+export function receipts(ctx: GatewayContext): FastifyPluginAsync {
+  return async (app) => {
+    app.get('/channels/:channel/receipts', async (request): Promise<Receipts> => {
+      const { channel } = checkPath(ChannelPath, request.params);
+      await membershipOf(ctx, callerOf(request), channel);
+      const { command } = ctx.store;
+      const parsed = parseChannel(channel);
+      if (parsed?.kind === 'direct') {
+        const users = partiesOf(parsed.a, parsed.b).map(({ user }) => user);
+        const stored = await command.hmget(ctx.keys.channel(channel), ...users.map((user) => `receipt:${user}`));
+        return { receipts: users.map((user, i) => ({ user, ...watermarksOf(stored[i]) })) };
+      }
+      const [members, stored] = await Promise.all([
+        command.hgetall(ctx.keys.members(channel)),
+        command.hgetall(ctx.keys.receipts(channel)),
+      ]);
+      return { receipts: membersOf(members).map(({ user }) => ({ user, ...watermarksOf(stored[user]) })) };
+    });
+  };
+}
+
+/** From the stored form, `<delivered> <read>`; nothing is stored of who has received nothing yet. */
+export function watermarksOf(stored: string | null | undefined): Watermarks {
+  const [delivered = '0', read = '0'] = stored?.split(' ') ?? [];
+  return { delivered: Number(delivered), read: Number(read) };
+}
