@@ -13,7 +13,7 @@ local function raise(k, a)
   local last, known, count, key, field
   if ARGV[a] == 'direct' then
     key, field = KEYS[k], 'receipt:' .. user
-    local head = call('HMGET', key, 'seq', field, 'blocked:' .. user, 'blocked:' .. ARGV[a + 2])
+    local head = call('HMGET', key, 'seq', field, 'blocked')
     if not head[1] or head[3] then return { -1 } end
     last, known, count = tonumber(head[1]), head[2], user == ARGV[a + 2] and 1 or 2
   else
