@@ -31,6 +31,12 @@ export async function handleFrame(hub: Hub, session: Session, frame: ClientFrame
         return ack(hub, session, caller, frame);
       case 'read':
         return await read(hub, session, caller, frame);
+      case 'typing':
+        return await hub.signals.typing.say(session, caller, frame);
+      case 'watch':
+        return await hub.signals.watches.watch(session, caller, frame);
+      case 'unwatch':
+        return hub.signals.watches.unwatch(session, frame);
       case 'ping': {
         const n = frame.n === undefined ? {} : { n: frame.n };
         return session.send({ type: 'pong', ...n, ts: Date.now(), ...refOf(frame) });

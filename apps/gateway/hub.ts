@@ -18,6 +18,7 @@ import { Receipts } from './receipts.ts';
 import { Registrations } from './registrations.ts';
 import { Renderer } from './render.ts';
 import type { Session } from './session.ts';
+import { Signals, type SignalTimes } from './signals.ts';
 import { Sweeper } from './sweep.ts';
 
 /** Entries that a replay reads at a time. */
@@ -33,6 +34,7 @@ export class Hub {
   readonly acks: Acks;
   readonly registrations: Registrations;
   readonly drain = new Drain(this);
+  readonly signals: Signals;
   readonly #feeds = new Map<string, Feed>();
   readonly #lanes: Lane[];
   readonly #laneOf: Lane[] = [];
@@ -42,12 +44,13 @@ export class Hub {
   readonly #departing = new Set<Promise<void>>();
   readonly #detaches = pLimit(DETACHES_AT_ONCE);
 
-  constructor(ctx: GatewayContext, times: Partial<LeaseTimes> = {}) {
+  constructor(ctx: GatewayContext, times: Partial<LeaseTimes> & SignalTimes = {}) {
     this.ctx = ctx;
     this.receipts = new Receipts(ctx);
     this.reads = new Reads(this.receipts);
     this.acks = new Acks(ctx, this.receipts);
     this.registrations = new Registrations(ctx);
+    this.signals = new Signals(ctx, (user) => this.#feeds.get(user), times);
     const all = Array.from({ length: ctx.keys.partitions }, (_, p) => p);
     this.#sweeper = new Sweeper(this);
     this.#lanes = ctx.store.groups(all).map((group) => {
@@ -110,6 +113,7 @@ export class Hub {
   /** Takes a closed session out, and detaches it in the store, however often that has to be asked. */
   async depart(session: Session): Promise<void> {
     this.sessions.delete(session.id);
+    this.signals.watches.forget(session);
     const { feed } = session;
     if (!feed?.sessions.delete(session)) return;
     feed.live.delete(session);
@@ -265,6 +269,7 @@ export class Hub {
   async stop(): Promise<void> {
     this.registrations.stop();
     this.#sweeper.stop();
+    this.signals.stop();
     this.receipts.hurry();
     await Promise.all([this.reads.flush(), this.acks.flush()]);
     this.acks.stop();

@@ -15,6 +15,7 @@ import type { Caller } from './context.ts';
 import type { Feed } from './feed.ts';
 import type { Renderer } from './render.ts';
 import { isOfOthers, Unacked } from './unacked.ts';
+import type { Typed } from './typing.ts';
 import { textFrames } from './wire.ts';
 
 /** Over this many bytes in the socket's buffer a session stops reading its inbox, until the buffer is empty again. */
@@ -68,6 +69,11 @@ export class Session {
   tooFast: number[] | undefined;
   /** Per channel the append in flight: one at a time keeps a sender's order (design, rule 8). */
   sending: Map<string, Promise<void>> | undefined;
+  /** Whose presence it watches, and whether it may see it. */
+  watching: Map<string, boolean> | undefined;
+  /** Whose presence changed while the socket was full. */
+  untold: Set<string> | undefined;
+  typed: Typed | undefined;
 
   constructor(id: string, socket: WebSocket, raw: Socket) {
     this.id = id;
@@ -86,8 +92,13 @@ export class Session {
   }
 
   sendText(text: string): void {
+    this.sendBytes(textFrames([text]));
+  }
+
+  /** Text frames, made by `textFrames`: the same bytes may go to many sessions. */
+  sendBytes(frames: Buffer): void {
     if (this.socket.readyState !== 1) return;
-    this.raw.write(textFrames([text]));
+    this.raw.write(frames);
     if (this.raw.writableLength > DEAF_ABOVE_BYTES && !this.socket.isPaused) {
       this.socket.pause();
       this.raw.once('drain', () => this.socket.resume());

@@ -60,6 +60,8 @@ export function keyspace(partitions: number, { oneNode = false } = {}) {
     gatewayLease: (p: number, gateway: string) => `gateway:${at(p)}:${gateway}`,
     served: (p: number, gateway: string) => `served:${at(p)}:${gateway}`,
     leaving: (p: number) => `leaving:${at(p)}`,
+    /** Sharded channel for what passes through a gateway to its sessions (typing). */
+    signal: (p: number, gateway: string) => `signal:${at(oneNode ? 0 : p)}:${gateway}`,
     bell: (p: number, gateway: string) => `bell:${at(oneNode ? 0 : p)}:${gateway}`,
     /** Registry of a role's live workers, in partition 0. */
     workers: (role: string) => `workers:${at(0)}:${role}`,

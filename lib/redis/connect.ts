@@ -10,8 +10,10 @@ import { Cluster, Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import type { BlockingConnection } from './blocking.ts';
 import { WatchedConnection } from './blocking.ts';
-import { clusterDialer, type Settings, singleDialer } from './dialers.ts';
+import { clusterDialer, clusterSubscriptions, type Settings, singleDialer, singleSubscriptions } from './dialers.ts';
 import { StartupError } from './errors.ts';
+import { Subscriber, type SubscriberEvents } from './subscriber.ts';
+import type { SubscriptionServers } from './subscription-link.ts';
 import { Topology } from './topology.ts';
 import { parseRedisUrl, type RedisTarget } from './url.ts';
 
@@ -25,6 +27,8 @@ export interface RedisStore {
   groups(partitions: readonly number[]): number[][];
   /** A connection of its own, for blocking reads, to the server that has the partition. */
   blocking(partition: number, partitions: number): Promise<BlockingConnection>;
+  /** Sharded Pub/Sub; connections are made when something is subscribed. */
+  subscriber(events: SubscriberEvents): Subscriber;
   /** Called when slots went to other servers, or after the connection to the only one was made anew. */
   onTopologyChange(listener: () => void): () => void;
   close(): Promise<void>;
@@ -112,7 +116,9 @@ async function connectSingle(target: RedisTarget, options: ConnectOptions): Prom
     if (error.message.startsWith('All sentinels are unreachable')) failQueued(redis);
   });
   topology.start();
-  return store(target, redis, topology, () => new WatchedConnection(singleDialer(redis, settings, topology)));
+  return store(target, redis, topology, singleSubscriptions(redis, settings, topology), () => {
+    return new WatchedConnection(singleDialer(redis, settings, topology));
+  });
 }
 
 async function connectCluster(target: RedisTarget, options: ConnectOptions): Promise<RedisStore> {
@@ -139,9 +145,15 @@ async function connectCluster(target: RedisTarget, options: ConnectOptions): Pro
   // Each failed attempt to reach any node fails the commands that came since the last.
   cluster.on('reconnecting', () => failQueued(cluster));
   topology.start();
-  return store(target, cluster, topology, (partition, partitions) => {
-    return new WatchedConnection(clusterDialer(cluster, settings, topology, partition, partitions));
-  });
+  return store(
+    target,
+    cluster,
+    topology,
+    clusterSubscriptions(cluster, settings, topology),
+    (partition, partitions) => {
+      return new WatchedConnection(clusterDialer(cluster, settings, topology, partition, partitions));
+    },
+  );
 }
 
 /** While it connects, ioredis keeps commands in a queue without a bound; only its own code can empty that. */
@@ -153,9 +165,10 @@ function store(
   target: RedisTarget,
   command: Redis | Cluster,
   topology: Topology,
+  subscriptions: SubscriptionServers,
   dial: (partition: number, partitions: number) => WatchedConnection,
 ): RedisStore {
-  const open = new Set<WatchedConnection>();
+  const open = new Set<{ close(): void }>();
   return {
     kind: target.kind,
     address: target.shown,
@@ -170,6 +183,11 @@ function store(
       // Unreachable at this moment: the first read says so, and the one after it tries again.
       await connection.open().catch(() => undefined);
       return connection;
+    },
+    subscriber(events) {
+      const subscriber = new Subscriber(subscriptions, events);
+      open.add(subscriber);
+      return subscriber;
     },
     onTopologyChange: (listener) => topology.onChange(listener),
     async close() {

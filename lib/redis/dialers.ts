@@ -1,9 +1,10 @@
-/** Where blocking connections go: to the one primary, or to the owner of a partition's slot. */
+/** Where blocking connections and subscriptions go: to the one primary, or to the owner of a partition's slot. */
 import keySlot from 'cluster-key-slot';
 import { type Cluster, Redis, type RedisOptions } from 'ioredis';
 import { tagOf } from '../partitions/slices.ts';
 import type { Dialer } from './blocking.ts';
 import { RedisUnreachableError } from './errors.ts';
+import type { SubscriptionServers } from './subscription-link.ts';
 import type { Topology } from './topology.ts';
 
 /** ioredis' own, but always with its RESP2-like replies. */
@@ -23,15 +24,57 @@ function forBlocking(settings: Settings): Settings {
   };
 }
 
+/** No reconnecting and no time-out of ioredis' own: the subscriber pings, and decides. */
+function forSubscribing(settings: Settings): Settings {
+  const { socketTimeout: _, ...rest } = settings;
+  return {
+    ...rest,
+    connectionName: `${settings.connectionName}-subscriber`,
+    lazyConnect: true,
+    enableAutoPipelining: false,
+    autoResubscribe: false,
+    retryStrategy: null,
+  };
+}
+
 /** Standalone, or the primary that the Sentinels name. */
 export function singleDialer(command: Redis, settings: Settings, topology: Topology): Dialer {
   return {
     dial: () => new Redis(forBlocking(settings)),
-    // After a failover by Sentinel the commands go to another server; the old one must not be read any more.
-    isCurrent: ({ stream }) =>
-      stream.remoteAddress === command.stream.remoteAddress && stream.remotePort === command.stream.remotePort,
+    isCurrent: (client) => sameServer(client, command),
     onTopologyChange: (listener) => topology.onChange(listener),
   };
+}
+
+/** After a failover by Sentinel the commands go to another server; the old one must not be read any more. */
+function sameServer({ stream }: Redis, { stream: other }: Redis): boolean {
+  return stream.remoteAddress === other.remoteAddress && stream.remotePort === other.remotePort;
+}
+
+export function singleSubscriptions(command: Redis, settings: Settings, topology: Topology): SubscriptionServers {
+  return {
+    serverOf: () => 'primary',
+    slotOf: () => 0,
+    dial: () => new Redis(forSubscribing(settings)),
+    isCurrent: (client) => sameServer(client, command),
+    onTopologyChange: (listener) => topology.onChange(listener),
+  };
+}
+
+export function clusterSubscriptions(cluster: Cluster, settings: Settings, topology: Topology): SubscriptionServers {
+  return {
+    serverOf: (channel) => cluster.slots[keySlot(channel)]?.[0],
+    slotOf: (channel) => keySlot(channel),
+    dial: (server) => new Redis({ ...forSubscribing(settings), ...addressOf(server) }),
+    isCurrent: () => true,
+    onTopologyChange: (listener) => topology.onChange(listener),
+  };
+}
+
+/** `host:port`, the host perhaps an IPv6 address. */
+function addressOf(server: string): { host: string; port: number } {
+  const colon = server.lastIndexOf(':');
+  return { host: server.slice(0, colon), port: Number(server.slice(colon + 1)) };
 }
 
 export function clusterDialer(
@@ -47,9 +90,7 @@ export function clusterDialer(
     dial(moved) {
       const address = moved ?? owner();
       if (address === undefined) throw new RedisUnreachableError(`no server has slot ${slot}`);
-      const colon = address.lastIndexOf(':');
-      const server = { host: address.slice(0, colon), port: Number(address.slice(colon + 1)) };
-      return new Redis({ ...forBlocking(settings), ...server });
+      return new Redis({ ...forBlocking(settings), ...addressOf(address) });
     },
     isCurrent: ({ options }) => `${options.host}:${options.port}` === owner(),
     onTopologyChange: (listener) => topology.onChange(listener),

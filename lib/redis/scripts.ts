@@ -45,6 +45,7 @@ export type ScriptName =
   | 'settle'
   | 'tell'
   | 'wake'
+  | 'signal'
   | 'walk';
 
 interface Script {

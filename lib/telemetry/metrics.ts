@@ -100,6 +100,26 @@ export const declarations = {
     help: 'Reads of an inbox that found something, by cause; `sweep` stays at 0 when every ring arrives.',
     labels: ['cause'],
   },
+  watchedUsers: {
+    name: 'watched_users',
+    kind: 'gauge',
+    unit: 'users',
+    help: 'Users whose presence sessions of this gateway watch; each is subscribed once.',
+  },
+  signalFrames: {
+    name: 'signal_frames_total',
+    kind: 'counter',
+    unit: 'frames',
+    help: 'Frames of presence and of typing written to sockets, by type.',
+    labels: ['type'],
+  },
+  signalsDropped: {
+    name: 'signals_dropped_total',
+    kind: 'counter',
+    unit: 'signals',
+    help: 'Typing not passed on, and presence put off, by reason: repeated, rate, large group, pressure (the event loop or Redis is late), congested (the client does not read).',
+    labels: ['reason'],
+  },
   rings: { name: 'bell_rings_total', kind: 'counter', unit: 'entries', help: "Entries read from the gateway's bells." },
   presenceChanges: {
     name: 'presence_changes_total',

@@ -15,6 +15,7 @@ import { errors } from './errors.ts';
 import { history } from './history.ts';
 import { members } from './members.ts';
 import { messages } from './messages.ts';
+import { presence } from './presence.ts';
 import { receipts } from './receipts.ts';
 import { reference } from './reference.ts';
 import { users } from './users.ts';
@@ -41,6 +42,7 @@ export function registerRoutes(app: FastifyInstance, ctx: GatewayContext): void 
           devices,
           blocks,
           users,
+          presence,
         ]) {
           authenticated.register(subject(ctx));
         }
