@@ -45,8 +45,6 @@ export async function handleFrame(hub: Hub, session: Session, frame: ClientFrame
         return await refresh(hub, session, caller, frame);
       case 'hello':
         throw new MillraceError('bad_request', 'hello was said already');
-      default:
-        throw new MillraceError('bad_request', `${frame.type} is not offered by this server`);
     }
   } catch (error) {
     const refusal = asMillraceError(hub.ctx, error, frame.type);

@@ -14,8 +14,8 @@ import { compareIds, ZERO } from '../../lib/redis/ids.ts';
 import type { Caller } from './context.ts';
 import type { Feed } from './feed.ts';
 import type { Renderer } from './render.ts';
-import { isOfOthers, Unacked } from './unacked.ts';
 import type { Typed } from './typing.ts';
+import { isOfOthers, Unacked } from './unacked.ts';
 import { textFrames } from './wire.ts';
 
 /** Over this many bytes in the socket's buffer a session stops reading its inbox, until the buffer is empty again. */
