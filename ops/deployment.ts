@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { signToken } from '../lib/auth/index.ts';
 import { endWithUs } from './reaper.ts';
 
-export type ProcessRole = 'gateway' | 'fanout' | 'archiver' | 'presence';
+export type ProcessRole = 'gateway' | 'fanout' | 'archiver' | 'presence' | 'pusher';
 
 export interface DeploymentOptions {
   redisUrl: string;

@@ -27,6 +27,7 @@ const apps: Record<Role, () => Promise<StartApp>> = {
   gateway: async () => (await import('../gateway/main.ts')).startGateway,
   fanout: async () => (await import('../fanout/main.ts')).startFanout,
   presence: async () => (await import('../presence/main.ts')).startPresence,
+  pusher: async () => (await import('../pusher/main.ts')).startPusher,
   archiver: async () => (await import('../archiver/main.ts')).startArchiver,
 };
 

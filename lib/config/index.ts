@@ -38,10 +38,21 @@ export interface Config {
   drain: { graceMs: number; spreadMs: number };
   /** Of one partition's log; beyond it, appends are refused. */
   logMaxEntries: number;
+  push: PushConfig;
   /** Those of the protocol, told to clients. */
   limits: Limits;
   /** How fast clients may go besides: what they are not told beforehand. */
   pace: Pace;
+}
+
+/** What a push tells of its message. */
+export type PushSnippet = 'none' | 'sender' | 'snippet';
+
+export interface PushConfig {
+  /** A service account's file; without one nothing is sent. */
+  credentialsFile?: string;
+  proxy?: string;
+  snippet: PushSnippet;
 }
 
 export interface Pace {
@@ -99,6 +110,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     knownDevices: whole(variables.knownDevices),
     drain: { graceMs, spreadMs: whole(variables.drainSpread, Math.round(graceMs * 0.75)) },
     logMaxEntries: whole(variables.logMaxEntries),
+    push: { snippet: (text(variables.pushSnippet) ?? 'snippet') as PushSnippet },
     limits: {
       sends_per_s: whole(variables.sendsPerS),
       burst: whole(variables.burst),
@@ -117,6 +129,11 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
       connectionsPerMin: production || env[variables.connectionsPerMin.name] ? whole(variables.connectionsPerMin) : 0,
     },
   };
+  const credentialsFile = text(variables.fcmCredentials);
+  if (credentialsFile !== undefined) config.push.credentialsFile = credentialsFile;
+  const proxy = text(variables.fcmProxy);
+  if (proxy !== undefined) config.push.proxy = proxy;
+  if (proxy !== undefined && !/^https?:\/\/./.test(proxy)) wrong.push('FCM_PROXY must be http://host:port');
   const secret = text(variables.jwtSecret);
   if (secret !== undefined) config.jwtSecret = secret;
   const publicKey = text(variables.jwtPublicKey);

@@ -267,6 +267,30 @@ export const variables = {
     500,
     'The largest group whose members are told of each other’s receipts and typing.',
   ),
+  fcmCredentials: {
+    name: 'FCM_CREDENTIALS',
+    kind: 'string',
+    fallback: undefined,
+    unit: 'file',
+    means:
+      'The service account that sends pushes through Firebase Cloud Messaging, as its console gives it; without one the pusher logs what it would send.',
+  },
+  fcmProxy: {
+    name: 'FCM_PROXY',
+    kind: 'url',
+    fallback: undefined,
+    unit: 'URL',
+    means: 'An HTTP proxy through which the pusher reaches Google: http://host:port.',
+    secret: true,
+  },
+  pushSnippet: {
+    name: 'PUSH_SNIPPET',
+    kind: 'string',
+    fallback: 'snippet',
+    unit: 'name',
+    oneOf: ['none', 'sender', 'snippet'],
+    means: 'What a push tells of its message: `none`, the `sender`, or a `snippet` of the text too.',
+  },
   knownDevices: integer(
     'LIMIT_DEVICES',
     8,

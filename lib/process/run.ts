@@ -19,7 +19,7 @@ import { listenError } from './port-owner.ts';
 import { readinessOf } from './readiness.ts';
 
 /** In the order in which they start: who takes work in comes last, and stops first. */
-export const roles = ['archiver', 'fanout', 'presence', 'gateway'] as const;
+export const roles = ['archiver', 'fanout', 'presence', 'pusher', 'gateway'] as const;
 export type Role = (typeof roles)[number];
 
 /** How a role starts; the gateway also says where it listens (`http://127.0.0.1:8080`). */
