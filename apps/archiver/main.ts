@@ -53,6 +53,8 @@ export async function startArchiver(ctx: AppContext): Promise<RunningApp> {
       '~',
       10_000,
       '*',
+      'kind',
+      'archive',
       'log_id',
       entry.id,
       'reason',

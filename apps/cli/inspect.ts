@@ -14,7 +14,7 @@ const logRoles: readonly LogRole[] = ['fanout', 'archiver'];
 /** Entries behind are counted by reading them: up to this many. */
 const countAtMost = 1000;
 
-interface Looking {
+export interface Looking {
   store: RedisStore;
   keys: Keyspace;
   /** `redis-cli -p 6379`, to which the command is added. */
@@ -39,7 +39,8 @@ export function registerInspect(program: Command): void {
   add('lag', 'How far each role is behind in each partition.', lag);
 }
 
-async function look(what: (looking: Looking) => Promise<Section[]>): Promise<Section[]> {
+/** Runs with a connection that ends with it. */
+export async function look(what: (looking: Looking) => Promise<Section[]>): Promise<Section[]> {
   const config = operatorConfig();
   const logger = createLogger({ name: 'inspect', level: 'error' });
   const store = await connect(config.redisUrl, { logger, name: 'millrace-inspect', timeoutMs: 5000 }).catch((error) => {
@@ -85,14 +86,22 @@ async function user({ store, keys, cli }: Looking, text: string): Promise<Sectio
     redis.hgetall(keys.sessions(id)),
     redis.hgetall(keys.conversations(id)),
   ]);
-  const known = Object.entries(devices).filter(([field]) => field.startsWith('device:'));
+  // A device that only registered a token has never connected, and acked nothing.
+  const known = new Set(Object.keys(devices).flatMap((field) => /^(?:device|push):(.+)$/.exec(field)?.[1] ?? []));
   const deviceRows = await Promise.all(
-    known.map(async ([field, value]) => {
-      const device = field.slice('device:'.length);
-      const [acked = ZERO, seen = '0'] = value.split(' ');
+    [...known].map(async (device) => {
+      const [acked = ZERO, seen] = devices[`device:${device}`]?.split(' ') ?? [];
       const waiting = await redis.xrange(inbox, `(${acked}`, '+', 'COUNT', countAtMost + 1);
       const [gateway = null] = sessions[device]?.split(' ') ?? [];
-      return { device, acked, waiting: counted(waiting.length), 'last seen': ago(Number(seen)), 'on gateway': gateway };
+      return {
+        device,
+        acked,
+        waiting: counted(waiting.length),
+        'last seen': seen === undefined ? null : ago(Number(seen)),
+        'on gateway': gateway,
+        push: devices[`push:${device}`]?.split(' ')[0] ?? null,
+        'woken up to': devices[`pushed:${device}`] ?? null,
+      };
     }),
   );
   return [
@@ -111,6 +120,7 @@ async function user({ store, keys, cli }: Looking, text: string): Promise<Sectio
       ],
     },
     { title: 'Devices', redisCli: `${cli} HGETALL '${keys.devices(id)}'`, rows: deviceRows },
+    await wakeups({ store, keys, cli }, id),
     {
       title: 'Sessions',
       redisCli: `${cli} HGETALL '${keys.sessions(id)}'`,
@@ -139,6 +149,27 @@ async function user({ store, keys, cli }: Looking, text: string): Promise<Sectio
         .map(({ ts: _, ...row }) => row),
     },
   ];
+}
+
+/** Of the user's, among the partition's oldest: a queue that is longer than this has other troubles. */
+async function wakeups({ store, keys, cli }: Looking, id: string): Promise<Section> {
+  const queue = keys.push(keys.partitionOf(id));
+  const entries = await store.command.xrange(queue, '-', '+', 'COUNT', countAtMost);
+  const rows = entries.flatMap(([entry, fields]) => {
+    const at = (name: string) => fields[fields.indexOf(name) + 1] ?? '';
+    if (fields[1] !== id) return [];
+    return [
+      {
+        entry,
+        devices: at('devices'),
+        channel: at('channel'),
+        seq: at('seq'),
+        messages: at('count'),
+        queued: ago(msOf(entry)),
+      },
+    ];
+  });
+  return { title: 'Wake-ups waiting', redisCli: `${cli} XRANGE '${queue}' - + COUNT 10`, rows };
 }
 
 async function channel({ store, keys, cli }: Looking, id: string): Promise<Section[]> {

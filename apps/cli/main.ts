@@ -13,6 +13,7 @@ const commands: Record<string, () => Promise<Register>> = {
   history: async () => (await import('./history.ts')).registerHistory,
   token: async () => (await import('./token.ts')).registerToken,
   inspect: async () => (await import('./inspect.ts')).registerInspect,
+  'dead-letters': async () => (await import('./dead-letters.ts')).registerDeadLetters,
   doctor: async () => (await import('./doctor.ts')).registerDoctor,
   schema: async () => (await import('./schema.ts')).registerSchema,
 };

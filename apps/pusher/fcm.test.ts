@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { FcmStandIn } from '../../ops/fcm-stand-in.ts';
 import { fcmSender } from './fcm.ts';
-import { FcmStandIn } from './fcm-stand-in.ts';
 import type { Sender, Wake } from './sender.ts';
 
 let fcm: FcmStandIn;

@@ -7,10 +7,10 @@ import { connect, type RedisStore } from '../../lib/redis/connect.ts';
 import { PushVerbs } from '../../lib/redis/push-verbs.ts';
 import { Verbs } from '../../lib/redis/verbs.ts';
 import { createLogger, createMetrics, type Metrics } from '../../lib/telemetry/index.ts';
+import { FcmStandIn } from '../../ops/fcm-stand-in.ts';
 import { type RedisServer, startRedis } from '../../ops/redis/server.ts';
 import { until } from '../../ops/until.ts';
 import { fcmSender } from './fcm.ts';
-import { FcmStandIn } from './fcm-stand-in.ts';
 import { startPusher } from './main.ts';
 import type { Pace } from './waker.ts';
 

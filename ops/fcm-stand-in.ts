@@ -9,7 +9,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import { join } from 'node:path';
-import { type Authority, createAuthority } from '../../ops/certificates.ts';
+import { type Authority, createAuthority } from './certificates.ts';
 
 const PROJECT = 'millrace-test';
 const ACCESS_TOKEN = 'an-access-token-of-the-stand-in';
