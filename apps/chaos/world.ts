@@ -132,4 +132,5 @@ export class World {
 export const upTo = (last: number): number[] => Array.from({ length: last }, (_, i) => i + 1);
 
 export const seqsOf = (events: readonly { channel: string; seq: number }[], channel: string): number[] =>
-  events.filter((event) => event.channel === channel).map((event) => event.seq);
+  // Receipts stand in the inbox too, and have no seq.
+  events.filter((event) => event.channel === channel && event.seq > 0).map((event) => event.seq);
