@@ -174,6 +174,13 @@ describe('a group of 500', () => {
     await (await start('offline')).close();
     const deaf = await start('never-acks', 1);
     await (await start('dormant')).close();
+    // The end of a session is a time at which its device was seen.
+    await until(
+      'the dormant one is detached',
+      10_000,
+      () => stage.store.hlen(stage.keys.sessions('dormant')),
+      (n) => n === 0,
+    );
     const longAgo = String(Date.now() - 8 * DAY_MS);
     const devices = stage.keys.devices('dormant');
     const record = await stage.store.hget(devices, 'device:phone');
