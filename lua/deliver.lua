@@ -18,11 +18,12 @@
 --- include ids
 --- include clock
 --- include inbox
+--- include bells
 --- include wakeups
 local ARGV, KEYS, call, pcall, match, format = ARGV, KEYS, redis.call, redis.pcall, string.match, string.format
 local cap, ttl_ms, dormant_ms, bell_cap = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local now = now_ms()
-local rings, bells, rung, broken, written = {}, {}, {}, 0, 0
+local rung, broken, written = {}, 0, 0
 local queue -- push:{u} of the present target
 local OWN = { message = true, edited = true, deleted = true }
 -- Whether this call has written anything. Out of memory can only strike a script's first write (Redis decides once),
@@ -30,19 +31,10 @@ local OWN = { message = true, edited = true, deleted = true }
 local wrote = false
 
 -- `sessions` false: the user was rung in this call before.
-local function ring(prefix, user, sessions)
+local function ring_user(prefix, user, sessions)
   if not sessions then return end
-  for i = 1, #sessions do
-    local bell = prefix .. match(sessions[i], '^%S+')
-    local users = rings[bell]
-    if not users then
-      rings[bell] = { user }
-      bells[#bells + 1] = bell
-    elseif users[#users] ~= user then -- several devices at one gateway
-      users[#users + 1] = user
-    end
-    rung[user] = true
-  end
+  for i = 1, #sessions do ring(prefix, user, sessions[i]) end
+  if #sessions > 0 then rung[user] = true end
 end
 
 -- Moves the conversation's mark: `<last seq> <ts> <unread> <read seq>`, and ` left` after one's removal. `at`: where
@@ -172,7 +164,7 @@ local function deliver(key, dead, prefix, user, via, at, n)
       if id then
         wrote, written = true, written + 1
         mark(conversations, user, known, at)
-        ring(prefix, user, not rung[user] and live)
+        ring_user(prefix, user, not rung[user] and live)
         if away and #away > 0 then wake(devices, dead, user, away, at, n, id) end
         return
       end
@@ -185,7 +177,7 @@ local function deliver(key, dead, prefix, user, via, at, n)
   if away and #away > 0 then wake(devices, dead, user, away, at, n, format('%d-0', now)) end
   -- The gap that the user is told of names the channels' heads, this entry's among them.
   if type(known) ~= 'table' then mark(conversations, user, known, at) end
-  if live and not live.err then ring(prefix, user, not rung[user] and live) end
+  if live and not live.err then ring_user(prefix, user, not rung[user] and live) end
 end
 
 local i = 7
@@ -268,9 +260,5 @@ for _ = 1, tonumber(ARGV[5]) do
   end
 end
 
-for b = 1, #bells do -- a ring is a hint, never a reason to fail
-  pcall('XADD', bells[b], 'MAXLEN', '~', bell_cap, '*', 'users', table.concat(rings[bells[b]], ' '))
-  pcall('PEXPIRE', bells[b], 60000)
-end
-replies[#replies + 1] = { 'rings', #bells, broken, written }
+replies[#replies + 1] = { 'rings', ring_all(bell_cap), broken, written }
 return replies

@@ -1,7 +1,7 @@
 -- Takes an erased user out of what a channel's keys hold: the snippet of their message, their watermarks, their former
 -- membership. Whoever has the id afterwards sees of a direct channel what comes from now on.
 --
--- KEYS  1 channel  2 members
+-- KEYS  1 channel  2 members  3 receipts
 -- ARGV  1 user  2 what was sent up to this ms is erased  3 1 in a direct channel, else 0
 -- Reply 'ok'
 --- include members
@@ -16,6 +16,7 @@ if ARGV[3] == '1' then
   redis.call('HSET', channel, 'erased:' .. user, head[1])
   redis.call('HDEL', channel, 'receipt:' .. user)
 else
+  redis.call('HDEL', KEYS[3], user)
   local member = member_of(KEYS[2], user)
   if member and not member.present then redis.call('HDEL', KEYS[2], user) end
 end

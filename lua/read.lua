@@ -8,6 +8,7 @@
 --- include ids
 --- include clock
 --- include inbox
+--- include bells
 local cap, ttl_ms, bell_cap = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local stamp = string.format('%d', now_ms())
 
@@ -23,13 +24,9 @@ local function move(k, a)
 
   local live = redis.call('HGETALL', sessions)
   unread = math.min(unread, last - seq)
-  local others, known = {}, {}
+  local others = {}
   for i = 1, #live, 2 do
-    local gateway = string.match(live[i + 1], '^%S+')
-    if live[i] ~= device and not known[gateway] then
-      known[gateway] = true
-      others[#others + 1] = gateway
-    end
+    if live[i] ~= device then others[#others + 1] = live[i + 1] end
   end
   if #others > 0 then
     redis.call('HLEN', devices)
@@ -40,10 +37,7 @@ local function move(k, a)
     if not id then return { 'error', err } end
   end
   redis.call('HSET', conversations, channel, string.format('%d %s %d %d', last, ts, unread, seq))
-  for _, gateway in ipairs(others) do
-    redis.pcall('XADD', prefix .. gateway, 'MAXLEN', '~', bell_cap, '*', 'users', user)
-    redis.pcall('PEXPIRE', prefix .. gateway, 60000)
-  end
+  for _, session in ipairs(others) do ring(prefix, user, session) end
   return { 1, seq, unread }
 end
 
@@ -53,4 +47,5 @@ for n = 0, #KEYS / 4 - 1 do
   if not done then reply = { 'error', type(reply) == 'table' and reply.err or tostring(reply) } end
   replies[n + 1] = reply
 end
+ring_all(bell_cap)
 return replies

@@ -9,22 +9,10 @@
 --- include ids
 --- include clock
 --- include inbox
+--- include bells
 local cap, ttl_ms, bell_cap = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local stamp = string.format('%d', now_ms())
-local rings, bells, written = {}, {}, 0
-
-local function ring(prefix, user, live)
-  for i = 2, #live, 2 do
-    local bell = prefix .. string.match(live[i], '^%S+')
-    local users = rings[bell]
-    if not users then
-      rings[bell] = { user }
-      bells[#bells + 1] = bell
-    elseif users[#users] ~= user then -- several devices at one gateway
-      users[#users + 1] = user
-    end
-  end
-end
+local written = 0
 
 local a = 4
 for k = 1, #KEYS, 3 do
@@ -45,12 +33,9 @@ for k = 1, #KEYS, 3 do
       end
     end
   end
-  if told then ring(prefix, user, live) end
+  for i = 2, told and #live or 0, 2 do ring(prefix, user, live[i]) end
   a = a + 5 * count
 end
 
-for b = 1, #bells do -- a ring is a hint, never a reason to fail
-  redis.pcall('XADD', bells[b], 'MAXLEN', '~', bell_cap, '*', 'users', table.concat(rings[bells[b]], ' '))
-  redis.pcall('PEXPIRE', bells[b], 60000)
-end
+ring_all(bell_cap)
 return written

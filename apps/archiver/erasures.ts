@@ -41,8 +41,11 @@ export class Erasures {
   /** One look at what is to be done; an erasure that has to wait is looked at again the next time. */
   async look(): Promise<void> {
     const { store, keys, held, logger } = this.#o;
-    for (const p of held) {
-      for (const user of await store.command.smembers(keys.erasures(p))) {
+    const waiting = await Promise.all(
+      [...held].map(async (p) => [p, await store.command.smembers(keys.erasures(p))] as const),
+    );
+    for (const [p, users] of waiting) {
+      for (const user of users) {
         if (this.#stopped || !held.has(p)) return;
         try {
           await this.#step(user);
@@ -99,22 +102,22 @@ export class Erasures {
   /** By partition; `0-0` of a log that holds nothing. */
   async #endsOfLogs(): Promise<string[]> {
     const { store, keys } = this.#o;
-    const ends: string[] = [];
-    for (let p = 0; p < keys.partitions; p++) {
-      const [last] = await store.command.xrevrange(keys.log(p), '+', '-', 'COUNT', 1);
-      ends.push(last?.[0] ?? ZERO);
-    }
-    return ends;
+    return Promise.all(
+      Array.from({ length: keys.partitions }, async (_, p) => {
+        const [last] = await store.command.xrevrange(keys.log(p), '+', '-', 'COUNT', 1);
+        return last?.[0] ?? ZERO;
+      }),
+    );
   }
 
   async #passed(ends: readonly string[]): Promise<boolean> {
     const { store, keys } = this.#o;
-    for (const [p, end] of ends.entries()) {
-      if (end === ZERO) continue;
+    const passed = ends.map(async (end, p) => {
+      if (end === ZERO) return true;
       const positions = await store.command.hmget(keys.positions(p), 'fanout', 'archiver');
-      if (positions.some((position) => compareIds(position ?? ZERO, end) < 0)) return false;
-    }
-    return true;
+      return positions.every((position) => compareIds(position ?? ZERO, end) >= 0);
+    });
+    return (await Promise.all(passed)).every(Boolean);
   }
 
   async #erase(user: string, since: number, ends: readonly string[]): Promise<void> {

@@ -1,5 +1,6 @@
 /** A crowd that comes all at once, and what those who are in notice of it. */
-import { setTimeout as sleep } from 'node:timers/promises';
+
+import { until } from '../../ops/until.ts';
 import type { ClientSpec, LoadResult } from './orders.ts';
 import type { Fact } from './report.ts';
 import { Generator, type Setting } from './setting.ts';
@@ -45,7 +46,12 @@ export async function crowd(setting: Setting, scenario: string, say: (line: stri
           await Promise.all(
             generators.map((generator, g) => generator.obey({ order: 'leave', clients: [0, parts[g]?.length ?? 0] })),
           );
-          await sleep(5_000);
+          await until(
+            'the crowd is gone',
+            60_000,
+            () => metric(gateway.address, 'sessions'),
+            (sessions) => sessions <= LIVE,
+          );
         },
       ],
       [

@@ -131,6 +131,7 @@ describe('erasure', () => {
     expect(JSON.stringify(list)).not.toContain('secret');
     expect(await keysOf('alice')).toEqual([]);
     expect(await stage.store.keys('push_token:*')).toEqual([]);
+    expect(await stage.store.hkeys(stage.keys.receipts(group.channel))).not.toContain('alice');
     expect(bob.of('deleted')).toEqual([]);
 
     // The id may be used again, and sees nothing from before.

@@ -135,6 +135,13 @@ describe('a development start', () => {
     const findings = JSON.parse(doctor.out) as { what: string; state: string }[];
     expect(findings.filter(({ state }) => state !== 'ok' && state !== 'warn')).toEqual([]);
     expect(findings.map(({ what }) => what).join()).toContain('clock');
+    env.JWT_JWKS_URL = 'https://issuer.test/keys';
+    try {
+      const withIssuer = JSON.parse((await millrace('doctor', '--json')).out) as typeof findings;
+      expect(withIssuer.find(({ what }) => what === 'JWT secret')).toMatchObject({ state: 'ok' });
+    } finally {
+      delete env.JWT_JWKS_URL;
+    }
     const lag = JSON.parse((await millrace('inspect', 'lag', '--json')).out) as { redis_cli: string; rows: object[] }[];
     expect(lag[0]?.rows).toHaveLength(16);
     expect(lag[0]?.redis_cli).toMatch(/^redis-cli -p \d+ HGETALL 'positions:\{0\./);

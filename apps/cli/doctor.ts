@@ -45,7 +45,7 @@ async function examine(): Promise<Finding[]> {
   const config = operatorConfig();
   const logger = createLogger({ name: 'doctor', level: 'silent' });
   const parts = await Promise.all([redisFindings(config, logger), archiveFinding(config, logger), gatewayFinding()]);
-  return [...parts.flat(), openFiles(), secretFinding()];
+  return [...parts.flat(), openFiles(), secretFinding(config)];
 }
 
 async function redisFindings(config: Config, logger: Logger): Promise<Finding[]> {
@@ -178,8 +178,11 @@ function openFiles(): Finding {
   return { what, state: 'warn', found, advice: `ulimit -n ${filesWanted} or more, or more gateway processes` };
 }
 
-function secretFinding(): Finding {
+function secretFinding(config: Config): Finding {
   const what = 'JWT secret';
+  if (config.jwtPublicKey !== undefined || config.jwtJwksUrl !== undefined) {
+    return { what, state: 'ok', found: 'none: an issuer signs the tokens' };
+  }
   try {
     const secret = findSecret();
     const bytes = Buffer.byteLength(secret);

@@ -21,10 +21,12 @@ export async function* exportOf(ctx: GatewayContext, user: string): AsyncGenerat
     command.smembers(keys.blocks(user)),
     command.hgetall(keys.conversations(user)),
   ]);
-  const positions: string[] = [];
-  for (let p = 0; p < keys.partitions; p++) {
-    positions.push((await command.hget(keys.positions(p), 'archiver')) ?? ZERO);
-  }
+  const positions = await Promise.all(
+    Array.from(
+      { length: keys.partitions },
+      async (_, p) => (await command.hget(keys.positions(p), 'archiver')) ?? ZERO,
+    ),
+  );
   const positionOf = (channel: string) => positions[keys.partitionOf(channel)] ?? ZERO;
   const [buckets, archived] = await Promise.all([archive.sentIn(user), archive.channelsOf(user)]);
 

@@ -60,7 +60,7 @@ export class Session {
   gapToldAt = '';
   /** `trimmed` as it was then: what is removed later is another gap. */
   gapToldTo = ZERO;
-  /** Monotonic ms: if not everything is acked by then, the device may have lost its network. Undefined: all is. */
+  /** Monotonic ms: if not every message is acked by then, the device may have lost its network. Undefined: all are. */
   overdueAt: number | undefined;
   badFrames: number[] | undefined;
   /** When its bucket of frames is full again. */
@@ -125,6 +125,7 @@ export class Session {
   /** Writes what the session has not had yet; returns how many frames. Stops when the socket's buffer is full. */
   write(entries: readonly StreamEntry[], renderer: Renderer): number {
     const frames: string[] = [];
+    let owed = false;
     let room = PAUSE_ABOVE_BYTES - this.raw.writableLength;
     for (const entry of entries) {
       if (compareIds(entry.id, this.offset) <= 0) continue;
@@ -133,6 +134,7 @@ export class Session {
       if (isOfOthers(entry.fields, this.caller?.user ?? '')) {
         this.unacked ??= new Unacked();
         this.unacked.add(entry);
+        owed = true;
       }
       if (isOwnReceipt(entry.fields, this.device)) continue;
       const frame = renderer.frame(entry);
@@ -142,7 +144,7 @@ export class Session {
     }
     if (frames.length > 0 && this.socket.readyState === 1) {
       this.raw.write(textFrames(frames));
-      this.overdueAt ??= performance.now() + ACK_WITHIN_MS;
+      if (owed) this.overdueAt ??= performance.now() + ACK_WITHIN_MS;
     }
     return frames.length;
   }

@@ -3,10 +3,8 @@
  * channel's hash is what sends are checked against. The set is written first and cleared last, so it names at least what is
  * enforced: the same call again after a crash in between completes either, and an erasure finds all of them.
  */
-import type { Cluster, Redis } from 'ioredis';
-import type { Keyspace } from '../keyspace/index.ts';
 import { directChannel } from '../protocol/ids.ts';
-import { run, type ScriptObserver } from './scripts.ts';
+import { ScriptCaller } from './script-caller.ts';
 import { BELL_ENTRIES } from './verbs.ts';
 
 export interface Erasure {
@@ -15,59 +13,47 @@ export interface Erasure {
   since: number | null;
 }
 
-export class AccountVerbs {
-  readonly #redis: Redis | Cluster;
-  readonly #keys: Keyspace;
-  readonly #observe: ScriptObserver | undefined;
-
-  constructor(redis: Redis | Cluster, keys: Keyspace, observe?: ScriptObserver) {
-    this.#redis = redis;
-    this.#keys = keys;
-    this.#observe = observe;
-  }
-
+export class AccountVerbs extends ScriptCaller {
   async block(user: string, other: string): Promise<void> {
-    await this.#redis.sadd(this.#keys.blocks(user), other);
+    await this.redis.sadd(this.keys.blocks(user), other);
     await this.#mark(user, other, 1);
   }
 
   async unblock(user: string, other: string): Promise<void> {
     await this.#mark(user, other, 0);
-    await this.#redis.srem(this.#keys.blocks(user), other);
+    await this.redis.srem(this.keys.blocks(user), other);
   }
 
   /** Sorted. */
   async blocks(user: string): Promise<string[]> {
-    return (await this.#redis.smembers(this.#keys.blocks(user))).sort();
+    return (await this.redis.smembers(this.keys.blocks(user))).sort();
   }
 
   /** Resolves with since when it runs, ms. */
   beginErasure(user: string): Promise<number> {
-    const p = this.#keys.partitionOf(user);
-    return run<number>(
-      this.#redis,
+    const p = this.keys.partitionOf(user);
+    return this.run<number>(
       'erase_begin',
-      [this.#keys.erasure(user), this.#keys.erasures(p), this.#keys.sessions(user)],
-      [user, this.#keys.bell(p, ''), BELL_ENTRIES],
-      this.#observe,
+      [this.keys.erasure(user), this.keys.erasures(p), this.keys.sessions(user)],
+      [user, this.keys.bell(p, ''), BELL_ENTRIES],
     );
   }
 
   async erasure(user: string): Promise<Erasure> {
-    const [state, since] = await this.#redis.hmget(this.#keys.erasure(user), 'state', 'since');
+    const [state, since] = await this.redis.hmget(this.keys.erasure(user), 'state', 'since');
     return { state: (state ?? 'none') as Erasure['state'], since: since ? Number(since) : null };
   }
 
   async eraseFromChannel(user: string, channel: string, upToMs: number): Promise<void> {
-    const keys = [this.#keys.channel(channel), this.#keys.members(channel)];
+    const keys = [this.keys.channel(channel), this.keys.members(channel), this.keys.receipts(channel)];
     const direct = channel.startsWith('dm:') ? 1 : 0;
-    await run<'ok'>(this.#redis, 'erase_channel', keys, [user, upToMs, direct], this.#observe);
+    await this.run<'ok'>('erase_channel', keys, [user, upToMs, direct]);
   }
 
   /** False when it is not the erasure that is running. */
   async finishErasure(user: string, since: number): Promise<boolean> {
-    const p = this.#keys.partitionOf(user);
-    const k = this.#keys;
+    const p = this.keys.partitionOf(user);
+    const k = this.keys;
     const keys = [
       k.erasure(user),
       k.erasures(p),
@@ -78,11 +64,11 @@ export class AccountVerbs {
     ];
     keys.push(k.blocks(user), k.presence(user), k.leaving(p));
     const args = [user, since, k.bell(p, ''), BELL_ENTRIES];
-    return (await run<number>(this.#redis, 'erase_user', keys, args, this.#observe)) === 1;
+    return (await this.run<number>('erase_user', keys, args)) === 1;
   }
 
   async #mark(user: string, other: string, on: 0 | 1): Promise<void> {
-    const key = this.#keys.channel(directChannel(user, other));
-    await run<'ok'>(this.#redis, 'block', [key], [user, other, on], this.#observe);
+    const key = this.keys.channel(directChannel(user, other));
+    await this.run<'ok'>('block', [key], [user, other, on]);
   }
 }

@@ -1,7 +1,6 @@
 /** Typed caller of `lua/change.lua`: edits and deletions of messages. */
-import type { Cluster, Redis } from 'ioredis';
-import { DEDUPE_WINDOW_MS, type Keyspace } from '../keyspace/index.ts';
-import { run, type ScriptObserver } from './scripts.ts';
+import { DedupeWindow, type OtherWindow } from './dedupe-window.ts';
+import { ScriptCaller } from './script-caller.ts';
 import type { AppendReply } from './verbs.ts';
 
 /** Why a change is refused. `unavailable`: what it aims at could not be looked at. */
@@ -27,40 +26,23 @@ export interface ChangeInput {
 
 export type ChangeReply = Exclude<AppendReply, string> | ChangeRefusal;
 
-export class ChangeVerbs {
-  readonly #redis: Redis | Cluster;
-  readonly #keys: Keyspace;
-  readonly #observe: ScriptObserver | undefined;
-  /** What the store's clock is ahead of ours, known from the last refusal of a dedupe window. */
-  #clockAheadMs = 0;
+type Changed = ['ok', number, string, number, number];
 
-  constructor(redis: Redis | Cluster, keys: Keyspace, observe?: ScriptObserver) {
-    this.#redis = redis;
-    this.#keys = keys;
-    this.#observe = observe;
-  }
+export class ChangeVerbs extends ScriptCaller {
+  readonly #window = new DedupeWindow();
 
   async change(c: ChangeInput): Promise<ChangeReply> {
     const { channel } = c;
-    const p = this.#keys.partitionOf(channel);
-    for (let attempt = 0; attempt < 3; attempt++) {
-      const window = Math.floor((Date.now() + this.#clockAheadMs) / DEDUPE_WINDOW_MS);
-      const keys = [this.#keys.channel(channel), this.#keys.members(channel), this.#keys.log(p)];
-      for (let back = 0; back < 3; back++) keys.push(this.#keys.dedupe(channel, window - back));
+    const p = this.keys.partitionOf(channel);
+    const reply = await this.#window.call((window) => {
+      const keys = [this.keys.channel(channel), this.keys.members(channel), this.keys.log(p)];
+      for (let back = 0; back < 3; back++) keys.push(this.keys.dedupe(channel, window - back));
       const args = [window, c.from, c.clientId, c.id, channel, c.kind];
       args.push(c.content === undefined ? 'deleted' : 'edited', c.target.seq, c.target.id ?? '', c.refusal ?? 'ok');
       args.push(c.content ?? '', c.snippet ?? '', c.via ?? '');
-      const reply = await run<['window', number] | ['ok', number, string, number, number] | [ChangeRefusal]>(
-        this.#redis,
-        'change',
-        keys,
-        args,
-        this.#observe,
-      );
-      if (reply[0] === 'ok') return { seq: reply[1], id: reply[2], ts: reply[3], duplicate: reply[4] === 1 };
-      if (reply[0] !== 'window') return reply[0];
-      this.#clockAheadMs = reply[1] - Date.now();
-    }
-    throw new Error('the store refused the dedupe window three times: its clock jumps');
+      return this.run<OtherWindow | Changed | [ChangeRefusal]>('change', keys, args);
+    });
+    if (reply[0] !== 'ok') return reply[0];
+    return { seq: reply[1], id: reply[2], ts: reply[3], duplicate: reply[4] === 1 };
   }
 }

@@ -4,9 +4,7 @@
  * `presence:{u}:<user>` says whether a user is online; the sharded channel of the same name tells of each change, as
  * `online <since>` or `offline <last seen>`, in the step that makes it. A user that Redis knows nothing of is offline.
  */
-import type { Cluster, Redis } from 'ioredis';
-import type { Keyspace } from '../keyspace/index.ts';
-import { run, type ScriptObserver } from './scripts.ts';
+import { ScriptCaller } from './script-caller.ts';
 
 export interface Presence {
   readonly status: 'online' | 'offline';
@@ -40,26 +38,12 @@ export interface Renewed {
   readonly floor: string;
 }
 
-export class PresenceVerbs {
-  readonly #redis: Redis | Cluster;
-  readonly #keys: Keyspace;
-  readonly #observe: ScriptObserver | undefined;
-
-  constructor(redis: Redis | Cluster, keys: Keyspace, observe?: ScriptObserver) {
-    this.#redis = redis;
-    this.#keys = keys;
-    this.#observe = observe;
-  }
-
-  #run<Reply>(name: Parameters<typeof run>[1], keys: readonly string[], args: readonly (string | number)[]) {
-    return run<Reply>(this.#redis, name, keys, args, this.#observe);
-  }
-
+export class PresenceVerbs extends ScriptCaller {
   /** In the order of the users. */
   presenceOf(users: readonly string[]): Promise<Presence[]> {
     return Promise.all(
       users.map(async (user) => {
-        const fields = this.#redis.hmget(this.#keys.presence(user), 'status', 'since');
+        const fields = this.redis.hmget(this.keys.presence(user), 'status', 'since');
         const [status, since] = await fields.catch((error: Error): null[] => {
           if (error.message.startsWith('WRONGTYPE')) return []; // one broken user does not hide the others
           throw error;
@@ -72,10 +56,10 @@ export class PresenceVerbs {
   /** Renews a gateway's lease in partitions that one command may touch. In their order. */
   async renewGateway(gateway: string, partitions: readonly number[], ttlMs: number): Promise<Renewed[]> {
     const keys = partitions.flatMap((p) => [
-      ...[this.#keys.gatewayLease(p, gateway), this.#keys.gateways(p)],
-      ...[this.#keys.served(p, gateway), this.#keys.cursor(p)],
+      ...[this.keys.gatewayLease(p, gateway), this.keys.gateways(p)],
+      ...[this.keys.served(p, gateway), this.keys.cursor(p)],
     ]);
-    const replies = await this.#run<[string, number, string][]>('gateway_renew', keys, [gateway, ttlMs]);
+    const replies = await this.run<[string, number, string][]>('gateway_renew', keys, [gateway, ttlMs]);
     return replies.map(([since, served, floor]) => ({ since, served, floor }));
   }
 
@@ -84,15 +68,15 @@ export class PresenceVerbs {
    * its lease back; otherwise nothing happens while it has one.
    */
   async leaveGateway(gateway: string, p: number, { stopping }: { stopping: boolean }): Promise<boolean> {
-    const keys = [this.#keys.gatewayLease(p, gateway), this.#keys.gateways(p), this.#keys.served(p, gateway)];
-    return (await this.#run<number>('gateway_leave', keys, [gateway, stopping ? 1 : 0])) === 1;
+    const keys = [this.keys.gatewayLease(p, gateway), this.keys.gateways(p), this.keys.served(p, gateway)];
+    return (await this.run<number>('gateway_leave', keys, [gateway, stopping ? 1 : 0])) === 1;
   }
 
   /** The gateways of partitions that one command may touch. In their order. */
   async rollCall(partitions: readonly number[]): Promise<RegisteredGateway[][]> {
-    const prefixes = partitions.map((p) => this.#keys.gatewayLease(p, ''));
-    const registries = partitions.map((p) => this.#keys.gateways(p));
-    const replies = await this.#run<[string, string, number][][]>('roll_call', registries, prefixes);
+    const prefixes = partitions.map((p) => this.keys.gatewayLease(p, ''));
+    const registries = partitions.map((p) => this.keys.gateways(p));
+    const replies = await this.run<[string, string, number][][]>('roll_call', registries, prefixes);
     return replies.map((list) =>
       list.map(([gateway, renewedAt, leased]) => ({ gateway, renewedAt: Number(renewedAt), leased: leased === 1 })),
     );
@@ -100,7 +84,7 @@ export class PresenceVerbs {
 
   /** Sessions registered with a gateway, some of them. */
   async served(p: number, gateway: string, count: number): Promise<Served[]> {
-    const members = await this.#redis.srandmember(this.#keys.served(p, gateway), count);
+    const members = await this.redis.srandmember(this.keys.served(p, gateway), count);
     return members.map((member) => {
       const [user = '', device = '', session = ''] = member.split(' ');
       return { user, device, session };
@@ -109,19 +93,19 @@ export class PresenceVerbs {
 
   /** Gives up on an entry that cannot be detached. */
   async dropServed(p: number, gateway: string, { user, device, session }: Served): Promise<void> {
-    await this.#redis.srem(this.#keys.served(p, gateway), `${user} ${device} ${session}`);
+    await this.redis.srem(this.keys.served(p, gateway), `${user} ${device} ${session}`);
   }
 
   /** Users whose last session ended at least `graceMs` ago, at most so many of each partition. */
   due(partitions: readonly number[], graceMs: number, count: number): Promise<string[][]> {
-    const keys = partitions.map((p) => this.#keys.leaving(p));
-    return this.#run<string[][]>('due', keys, [graceMs, count]);
+    const keys = partitions.map((p) => this.keys.leaving(p));
+    return this.run<string[][]>('due', keys, [graceMs, count]);
   }
 
   /** Makes users of one partition offline whose grace is over. Returns how many it did. */
   async settle(p: number, graceMs: number, users: readonly string[]): Promise<number> {
-    const keys = [this.#keys.leaving(p), ...users.flatMap((u) => [this.#keys.sessions(u), this.#keys.presence(u)])];
-    const replies = await this.#run<number[]>('settle', keys, [graceMs, ...users]);
+    const keys = [this.keys.leaving(p), ...users.flatMap((u) => [this.keys.sessions(u), this.keys.presence(u)])];
+    const replies = await this.run<number[]>('settle', keys, [graceMs, ...users]);
     return replies.reduce((sum, reply) => sum + reply, 0);
   }
 }

@@ -1,8 +1,6 @@
 /** The scripts of push: tokens, wake-ups that are due, and their queue. */
 import { createHash } from 'node:crypto';
-import type { Cluster, Redis } from 'ioredis';
-import type { Keyspace } from '../keyspace/index.ts';
-import { run, type ScriptObserver } from './scripts.ts';
+import { ScriptCaller } from './script-caller.ts';
 
 /** Google holds a token for expired after 270 days without a sign of its app. */
 const TOKEN_TTL_S = 270 * 24 * 3600;
@@ -30,21 +28,7 @@ export interface Target {
   token: string;
 }
 
-export class PushVerbs {
-  readonly #redis: Redis | Cluster;
-  readonly #keys: Keyspace;
-  readonly #observe: ScriptObserver | undefined;
-
-  constructor(redis: Redis | Cluster, keys: Keyspace, observe?: ScriptObserver) {
-    this.#redis = redis;
-    this.#keys = keys;
-    this.#observe = observe;
-  }
-
-  #run<Reply>(name: Parameters<typeof run>[1], keys: readonly string[], args: readonly (string | number)[]) {
-    return run<Reply>(this.#redis, name, keys, args, this.#observe);
-  }
-
+export class PushVerbs extends ScriptCaller {
   /**
    * Registers a token. Whose it is, its own key decides, in one step and in one place: the device gets it first, where it
    * counts for nothing yet; then the key names the new owner; then the device that had it loses it. After a crash in
@@ -52,53 +36,53 @@ export class PushVerbs {
    */
   async putDevice(user: string, device: string, target: Target, maxDevices: number): Promise<void> {
     const { platform, token } = target;
-    const keys = [this.#keys.devices(user), this.#keys.sessions(user)];
-    await this.#run('put_device', keys, [device, platform, token, maxDevices]);
+    const keys = [this.keys.devices(user), this.keys.sessions(user)];
+    await this.run('put_device', keys, [device, platform, token, maxDevices]);
     const owner = `${user} ${device}`;
-    const before = await this.#redis.set(this.#tokenKey(token), owner, 'EX', TOKEN_TTL_S, 'GET');
+    const before = await this.redis.set(this.#tokenKey(token), owner, 'EX', TOKEN_TTL_S, 'GET');
     if (before === null || before === owner) return;
     const [other = '', theirs = ''] = before.split(' ');
     await this.dropToken(other, theirs, token);
   }
 
   async forgetDevice(user: string, device: string): Promise<void> {
-    const token = await this.#run<string>('forget_device', [this.#keys.devices(user)], [device]);
+    const token = await this.run<string>('forget_device', [this.keys.devices(user)], [device]);
     // Another owner in between loses the key and nothing else: a token without one is its device's.
-    if (token !== '' && (await this.ownsToken(user, device, token))) await this.#redis.del(this.#tokenKey(token));
+    if (token !== '' && (await this.ownsToken(user, device, token))) await this.redis.del(this.#tokenKey(token));
   }
 
   /** False when the device has another one by now. */
   async dropToken(user: string, device: string, token: string): Promise<boolean> {
-    return (await this.#run<number>('drop_token', [this.#keys.devices(user)], [device, token])) === 1;
+    return (await this.run<number>('drop_token', [this.keys.devices(user)], [device, token])) === 1;
   }
 
   async ownsToken(user: string, device: string, token: string): Promise<boolean> {
-    const owner = await this.#redis.get(this.#tokenKey(token));
+    const owner = await this.redis.get(this.#tokenKey(token));
     return owner === null || owner === `${user} ${device}`;
   }
 
   /** Queues what these sessions have not acked. All the users must be of partitions that one command may touch. */
   overdue(sessions: readonly { user: string; device: string; session: string }[]): Promise<number> {
     const keys = sessions.flatMap(({ user }) => [
-      this.#keys.sessions(user),
-      this.#keys.devices(user),
-      this.#keys.inbox(user),
-      this.#keys.push(this.#keys.partitionOf(user)),
+      this.keys.sessions(user),
+      this.keys.devices(user),
+      this.keys.inbox(user),
+      this.keys.push(this.keys.partitionOf(user)),
     ]);
     const args = sessions.flatMap(({ user, device, session }) => [user, device, session]);
-    return this.#run<number>('overdue', keys, args);
+    return this.run<number>('overdue', keys, args);
   }
 
   /** A verdict for each wake-up's each device. */
   async stillDue(user: string, wakeups: readonly Wakeup[]): Promise<Verdict[][]> {
     const args = wakeups.flatMap((w) => [w.offset, w.after, w.session, w.devices.length, ...w.devices]);
-    const verdicts = await this.#run<string[]>('wake', [this.#keys.devices(user), this.#keys.sessions(user)], args);
+    const verdicts = await this.run<string[]>('wake', [this.keys.devices(user), this.keys.sessions(user)], args);
     let at = 0;
     return wakeups.map((w) => w.devices.map(() => verdictOf(verdicts[at++] ?? 'gone')));
   }
 
   #tokenKey(token: string): string {
-    return this.#keys.pushToken(createHash('sha256').update(token).digest('hex'));
+    return this.keys.pushToken(createHash('sha256').update(token).digest('hex'));
   }
 }
 

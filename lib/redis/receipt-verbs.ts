@@ -1,7 +1,5 @@
 /** One typed method per script about watermarks: `raise`, `tell`, `read`. */
-import type { Cluster, Redis } from 'ioredis';
-import type { Keyspace } from '../keyspace/index.ts';
-import { run, type ScriptObserver } from './scripts.ts';
+import { ScriptCaller } from './script-caller.ts';
 import { BELL_ENTRIES, INBOX_ENTRIES, INBOX_TTL_MS } from './verbs.ts';
 
 /** What a member has of a channel, as sequence numbers. */
@@ -39,31 +37,17 @@ export interface ReadInput {
 /** `undefined`: the user has no such conversation, or has left it. */
 export type ReadReply = { moved: boolean; seq: number; unread: number } | undefined | Error;
 
-export class ReceiptVerbs {
-  readonly #redis: Redis | Cluster;
-  readonly #keys: Keyspace;
-  readonly #observe: ScriptObserver | undefined;
-
-  constructor(redis: Redis | Cluster, keys: Keyspace, observe?: ScriptObserver) {
-    this.#redis = redis;
-    this.#keys = keys;
-    this.#observe = observe;
-  }
-
-  #run<Reply>(name: Parameters<typeof run>[1], keys: readonly string[], args: readonly (string | number)[]) {
-    return run<Reply>(this.#redis, name, keys, args, this.#observe);
-  }
-
+export class ReceiptVerbs extends ScriptCaller {
   /** All the channels must be of partitions that one command may touch. */
   async raise(raises: readonly RaiseInput[]): Promise<Raised[]> {
     const keys: string[] = [];
     const args: (string | number)[] = [];
     for (const { channel, user, peer, delivered, read } of raises) {
-      keys.push(this.#keys.channel(channel));
-      if (peer === undefined) keys.push(this.#keys.members(channel), this.#keys.receipts(channel));
+      keys.push(this.keys.channel(channel));
+      if (peer === undefined) keys.push(this.keys.members(channel), this.keys.receipts(channel));
       args.push(peer === undefined ? 'group' : 'direct', user, peer ?? '', delivered, read);
     }
-    const replies = await this.#run<[number, number, number, number][]>('raise', keys, args);
+    const replies = await this.run<[number, number, number, number][]>('raise', keys, args);
     return replies.map(([grown, delivered, read, members]) => {
       if (grown < 0) return grown === -1 ? 'refused' : 'broken';
       return { grown: grown === 1, delivered, read, members };
@@ -76,11 +60,11 @@ export class ReceiptVerbs {
     const keys: string[] = [];
     const args: (string | number)[] = [INBOX_ENTRIES, INBOX_TTL_MS, BELL_ENTRIES];
     for (const [to, some] of byRecipient) {
-      keys.push(this.#keys.inbox(to), this.#keys.devices(to), this.#keys.sessions(to));
-      args.push(to, this.#keys.bell(this.#keys.partitionOf(to), ''), some.length);
+      keys.push(this.keys.inbox(to), this.keys.devices(to), this.keys.sessions(to));
+      args.push(to, this.keys.bell(this.keys.partitionOf(to), ''), some.length);
       for (const { channel, user, delivered, read, via } of some) args.push(channel, user, delivered, read, via);
     }
-    return this.#run<number>('tell', keys, args);
+    return this.run<number>('tell', keys, args);
   }
 
   async read(input: Omit<ReadInput, 'delivered'>): Promise<Exclude<ReadReply, Error>> {
@@ -94,11 +78,11 @@ export class ReceiptVerbs {
     const keys: string[] = [];
     const args: (string | number)[] = [INBOX_ENTRIES, INBOX_TTL_MS, BELL_ENTRIES];
     for (const { user, channel, seq, delivered, device } of reads) {
-      keys.push(this.#keys.conversations(user), this.#keys.inbox(user));
-      keys.push(this.#keys.devices(user), this.#keys.sessions(user));
-      args.push(user, channel, seq, delivered, device, this.#keys.bell(this.#keys.partitionOf(user), ''));
+      keys.push(this.keys.conversations(user), this.keys.inbox(user));
+      keys.push(this.keys.devices(user), this.keys.sessions(user));
+      args.push(user, channel, seq, delivered, device, this.keys.bell(this.keys.partitionOf(user), ''));
     }
-    const replies = await this.#run<([number, number, number] | ['error', string])[]>('read', keys, args);
+    const replies = await this.run<([number, number, number] | ['error', string])[]>('read', keys, args);
     return replies.map(([moved, seq, unread]) => {
       if (moved === 'error') return new Error(String(seq));
       return moved < 0 ? undefined : { moved: moved === 1, seq: Number(seq), unread: Number(unread) };

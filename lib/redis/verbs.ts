@@ -1,10 +1,10 @@
 /**
  * One typed method per script of `lua/`: builds its keys, orders its arguments, names its reply.
  */
-import type { Cluster, Redis } from 'ioredis';
-import { DEDUPE_WINDOW_MS, type Keyspace, type LogRole } from '../keyspace/index.ts';
+import type { LogRole } from '../keyspace/index.ts';
+import { DedupeWindow, type OtherWindow } from './dedupe-window.ts';
 import { type Block, type BlockReply, deliverCall } from './delivery.ts';
-import { run, type ScriptObserver } from './scripts.ts';
+import { ScriptCaller } from './script-caller.ts';
 
 /** Bounds that the scripts keep; design §10. */
 export const INBOX_ENTRIES = 500;
@@ -99,22 +99,8 @@ export interface Actor {
 }
 export type GroupReply = 'ok' | 'not_found' | 'forbidden' | 'conflict' | 'bad_request';
 
-export class Verbs {
-  readonly #redis: Redis | Cluster;
-  readonly #keys: Keyspace;
-  readonly #observe: ScriptObserver | undefined;
-  /** What the store's clock is ahead of ours, known from the last refusal of a dedupe window. */
-  #clockAheadMs = 0;
-
-  constructor(redis: Redis | Cluster, keys: Keyspace, observe?: ScriptObserver) {
-    this.#redis = redis;
-    this.#keys = keys;
-    this.#observe = observe;
-  }
-
-  #run<Reply>(name: Parameters<typeof run>[1], keys: readonly string[], args: readonly (string | number)[]) {
-    return run<Reply>(this.#redis, name, keys, args, this.#observe);
-  }
+export class Verbs extends ScriptCaller {
+  readonly #window = new DedupeWindow();
 
   async append(message: AppendInput): Promise<AppendReply> {
     const [reply] = await this.appendAll([message]);
@@ -124,39 +110,30 @@ export class Verbs {
 
   /** All the channels must be of partitions that one command may touch. What is wrong with one message is its own reply. */
   async appendAll(messages: readonly AppendInput[]): Promise<(AppendReply | Error)[]> {
-    for (let attempt = 0; attempt < 3; attempt++) {
-      const window = Math.floor((Date.now() + this.#clockAheadMs) / DEDUPE_WINDOW_MS);
+    const replies = await this.#window.call((window) => {
       const keys: string[] = [];
       const args: (string | number)[] = [window];
       for (const m of messages) {
         keys.push(...this.#groupKeys(m.channel));
-        for (let back = 0; back < 3; back++) keys.push(this.#keys.dedupe(m.channel, window - back));
-        keys.push(this.#keys.receipts(m.channel));
-        args.push(
-          m.from,
-          m.clientId,
-          m.id,
-          m.channel,
-          m.mayCreate && m.kind === 'direct' ? 'create' : m.kind,
-          m.content,
-        );
+        for (let back = 0; back < 3; back++) keys.push(this.keys.dedupe(m.channel, window - back));
+        keys.push(this.keys.receipts(m.channel));
+        const kind = m.mayCreate && m.kind === 'direct' ? 'create' : m.kind;
+        args.push(m.from, m.clientId, m.id, m.channel, kind, m.content);
         args.push(m.metadata ?? '', m.name ?? '', m.via ?? '', m.snippet);
       }
-      const reply = await this.#run<['window', number] | AppendedOne[]>('append', keys, args);
-      if (reply[0] !== 'window') return (reply as AppendedOne[]).map(appended);
-      this.#clockAheadMs = Number(reply[1]) - Date.now();
-    }
-    throw new Error('the store refused the dedupe window three times: its clock jumps');
+      return this.run<OtherWindow | AppendedOne[]>('append', keys, args);
+    });
+    return replies.map(appended);
   }
 
   async attach(a: AttachInput): Promise<Attached | 'too_many'> {
     const { user } = a;
-    const p = this.#keys.partitionOf(user);
+    const p = this.keys.partitionOf(user);
     type Reply = ['ok', string, string, number, number, string, string, string, string, number] | ['too_many'];
-    const reply = await this.#run<Reply>(
+    const reply = await this.run<Reply>(
       'attach',
       [
-        ...[this.#keys.inbox(user), this.#keys.devices(user), this.#keys.sessions(user), this.#keys.cursor(p)],
+        ...[this.keys.inbox(user), this.keys.devices(user), this.keys.sessions(user), this.keys.cursor(p)],
         ...this.#presenceKeys(user, a.gateway),
       ],
       // prettier-ignore
@@ -168,7 +145,7 @@ export class Verbs {
         a.maxSessions,
         INBOX_TTL_MS,
         DORMANT_AFTER_MS,
-        this.#keys.bell(p, ''),
+        this.keys.bell(p, ''),
         BELL_ENTRIES,
         user,
         a.maxDevices ?? KNOWN_DEVICES,
@@ -189,12 +166,12 @@ export class Verbs {
   }
 
   async detach({ user, device, session, gateway, endedAt }: DetachInput): Promise<Detached> {
-    const p = this.#keys.partitionOf(user);
-    const reply = await this.#run<number>(
+    const p = this.keys.partitionOf(user);
+    const reply = await this.run<number>(
       'detach',
       [
-        ...[this.#keys.sessions(user), this.#keys.devices(user), this.#keys.inbox(user), this.#keys.leaving(p)],
-        ...[this.#keys.served(p, gateway), this.#keys.gatewayLease(p, gateway), this.#keys.push(p)],
+        ...[this.keys.sessions(user), this.keys.devices(user), this.keys.inbox(user), this.keys.leaving(p)],
+        ...[this.keys.served(p, gateway), this.keys.gatewayLease(p, gateway), this.keys.push(p)],
       ],
       [device, session, DORMANT_AFTER_MS, user, endedAt ?? ''],
     );
@@ -207,14 +184,14 @@ export class Verbs {
     sessions: readonly { user: string; device: string; session: string; offset: string }[],
   ): Promise<Reasserted[]> {
     const keys = sessions.flatMap(({ user }) => [
-      this.#keys.sessions(user),
-      this.#keys.devices(user),
-      this.#keys.inbox(user),
-      this.#keys.cursor(this.#keys.partitionOf(user)),
+      this.keys.sessions(user),
+      this.keys.devices(user),
+      this.keys.inbox(user),
+      this.keys.cursor(this.keys.partitionOf(user)),
       ...this.#presenceKeys(user, gateway),
     ]);
     const args = sessions.flatMap(({ user, device, session, offset }) => [user, device, session, offset]);
-    return this.#run<Reasserted[]>('reassert', keys, [gateway, INBOX_TTL_MS, ...args]);
+    return this.run<Reasserted[]>('reassert', keys, [gateway, INBOX_TTL_MS, ...args]);
   }
 
   /** All the users must be of partitions that one command may touch. */
@@ -222,19 +199,19 @@ export class Verbs {
     const keys: string[] = [];
     const args: (string | number)[] = [DORMANT_AFTER_MS, KEEP_BEFORE_TRIM];
     for (const { user, device, offset } of acks) {
-      keys.push(this.#keys.devices(user), this.#keys.inbox(user));
+      keys.push(this.keys.devices(user), this.keys.inbox(user));
       args.push(device, offset);
     }
-    return this.#run<number>('ack', keys, args);
+    return this.run<number>('ack', keys, args);
   }
 
   /** All the blocks' targets must be partitions that one command may touch. */
   async deliver(
     blocks: readonly Block[],
   ): Promise<{ replies: BlockReply[]; rings: number; setAside: number; written: number }> {
-    const { keys, args, order } = deliverCall(this.#keys, blocks);
+    const { keys, args, order } = deliverCall(this.keys, blocks);
     const bounds = [INBOX_ENTRIES, INBOX_TTL_MS, DORMANT_AFTER_MS, BELL_ENTRIES];
-    const reply = await this.#run<[BlockReply['status'], string, string?][]>('deliver', keys, [...bounds, ...args]);
+    const reply = await this.run<[BlockReply['status'], string, string?][]>('deliver', keys, [...bounds, ...args]);
     const [, rings, setAside, written] = reply.pop() as unknown as ['rings', number, number, number];
     const replies: BlockReply[] = [];
     for (const [n, [status, cursor, error]] of reply.entries()) {
@@ -245,7 +222,7 @@ export class Verbs {
 
   async create(g: { channel: string; id: string; clientId: string; title: string; members: readonly string[] }) {
     const creator = g.members[0] ?? '';
-    return this.#run<'created' | 'exists'>('create', this.#groupKeys(g.channel), [
+    return this.run<'created' | 'exists'>('create', this.#groupKeys(g.channel), [
       g.channel,
       creator,
       g.id,
@@ -256,17 +233,17 @@ export class Verbs {
   }
 
   rename(channel: string, actor: Actor, id: string, title: string): Promise<GroupReply> {
-    return this.#run('rename', this.#groupKeys(channel), [channel, actor.user, actor.service ? 1 : 0, id, title]);
+    return this.run('rename', this.#groupKeys(channel), [channel, actor.user, actor.service ? 1 : 0, id, title]);
   }
 
   putMember(channel: string, actor: Actor, ids: [string, string], user: string, role: string, most: number) {
     const args = [channel, actor.user, actor.service ? 1 : 0, ...ids, user, role, most];
-    return this.#run<GroupReply>('put_member', this.#groupKeys(channel), args);
+    return this.run<GroupReply>('put_member', this.#groupKeys(channel), args);
   }
 
   removeMember(channel: string, actor: Actor, ids: [string, string], user: string) {
     const args = [channel, actor.user, actor.service ? 1 : 0, ...ids, user];
-    return this.#run<GroupReply>('remove_member', this.#groupKeys(channel), args);
+    return this.run<GroupReply>('remove_member', this.#groupKeys(channel), args);
   }
 
   /** Raises a role's position; returns how many entries could be trimmed from the log. */
@@ -277,30 +254,26 @@ export class Verbs {
     { tailMs, roomy }: { tailMs: number /** Entries up to which the whole tail is kept. */; roomy: number },
     roles: readonly LogRole[],
   ): Promise<number> {
-    return this.#run<number>(
-      'advance',
-      [this.#keys.positions(p), this.#keys.log(p)],
-      [role, to, tailMs, roomy, ...roles],
-    );
+    return this.run<number>('advance', [this.keys.positions(p), this.keys.log(p)], [role, to, tailMs, roomy, ...roles]);
   }
 
   /** A channel's entries, or its changes alone, backwards from a log id, newest first; `next` is where to go on. */
   async walk(channel: string, from: string, lowestSeq: number, hops: number, link: 'prev' | 'prior' = 'prev') {
-    const [next, ...entries] = await this.#run<[string, ...[string, string[]][]]>(
+    const [next, ...entries] = await this.run<[string, ...[string, string[]][]]>(
       'walk',
-      [this.#keys.log(this.#keys.partitionOf(channel))],
+      [this.keys.log(this.keys.partitionOf(channel))],
       [from, lowestSeq, hops, link],
     );
     return { next: next || null, entries: entries.map(([id, fields]) => ({ id, fields })) };
   }
 
   #presenceKeys(user: string, gateway: string): string[] {
-    const p = this.#keys.partitionOf(user);
-    return [this.#keys.presence(user), this.#keys.leaving(p), this.#keys.served(p, gateway), this.#keys.gateways(p)];
+    const p = this.keys.partitionOf(user);
+    return [this.keys.presence(user), this.keys.leaving(p), this.keys.served(p, gateway), this.keys.gateways(p)];
   }
 
   #groupKeys(channel: string): string[] {
-    const p = this.#keys.partitionOf(channel);
-    return [this.#keys.channel(channel), this.#keys.members(channel), this.#keys.log(p)];
+    const p = this.keys.partitionOf(channel);
+    return [this.keys.channel(channel), this.keys.members(channel), this.keys.log(p)];
   }
 }

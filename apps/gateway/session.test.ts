@@ -1,0 +1,56 @@
+import type { Socket } from 'node:net';
+import { expect, test } from 'vitest';
+import type { WebSocket } from 'ws';
+import { Renderer } from './render.ts';
+import { Session } from './session.ts';
+
+/** A session of bob's phone; what it writes goes nowhere. */
+function sessionOfBob(): Session {
+  const raw = { writableLength: 0, write: () => true } as unknown as Socket;
+  const session = new Session('s', { readyState: 1 } as WebSocket, raw);
+  session.caller = { user: 'bob', service: false };
+  session.device = 'phone';
+  return session;
+}
+
+const head = (type: string, from: string) =>
+  [
+    'type',
+    type,
+    'channel',
+    'dm:alice:bob',
+    'seq',
+    '1',
+    'id',
+    `${type} ${from}`,
+    'from',
+    from,
+    'cid',
+    'c',
+    'ts',
+    '1',
+  ] as const;
+const receipt = [
+  'type',
+  'receipt',
+  'channel',
+  'dm:alice:bob',
+  'user',
+  'alice',
+  'delivered',
+  '1',
+  'read',
+  '1',
+  'ts',
+  '1',
+];
+
+test('the clock of what is not acked starts with a message by somebody else, and with nothing else', () => {
+  const session = sessionOfBob();
+  const renderer = new Renderer();
+  expect(session.write([{ id: '1-0', fields: receipt }], renderer)).toBe(1);
+  expect(session.write([{ id: '2-0', fields: [...head('message', 'bob'), 'content', 'hi'] }], renderer)).toBe(1);
+  expect(session.overdueAt).toBeUndefined();
+  expect(session.write([{ id: '3-0', fields: [...head('message', 'alice'), 'content', 'hi'] }], renderer)).toBe(1);
+  expect(session.overdueAt).toBeGreaterThan(performance.now());
+});
