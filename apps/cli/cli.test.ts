@@ -13,7 +13,12 @@ import { redisCli } from './inspect.ts';
 const starter = join(import.meta.dirname, '..', '..', 'ops', 'start.mjs');
 const folder = temporaryFolder('cli');
 // Nothing of the machine's own environment: a REDIS_URL set by the developer must not be used by a test.
-const env: NodeJS.ProcessEnv = { PATH: process.env.PATH, HOME: process.env.HOME, MILLRACE_DATA: folder, LOG_LEVEL: 'warn' };
+const env: NodeJS.ProcessEnv = {
+  PATH: process.env.PATH,
+  HOME: process.env.HOME,
+  MILLRACE_DATA: folder,
+  LOG_LEVEL: 'warn',
+};
 
 interface Ended {
   code: number | null;

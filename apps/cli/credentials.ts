@@ -44,7 +44,7 @@ export function isAlive(pid: number): boolean {
 /** The secret that signs tokens: JWT_SECRET, or what a development start keeps. Throws ConfigError when there is none. */
 export function findSecret(env: NodeJS.ProcessEnv = process.env): string {
   if (env.JWT_SECRET) return env.JWT_SECRET;
-  if (env[variables.jwtPublicKey.name] || env[variables.jwtJwksUrl.name]) {
+  if (issuerSigns(env)) {
     throw new ConfigError('tokens are signed by your issuer: set MILLRACE_TOKEN to one of its tokens');
   }
   const file = secretFile(dataDirOf(env));
@@ -53,6 +53,10 @@ export function findSecret(env: NodeJS.ProcessEnv = process.env): string {
     `no secret to sign a token with: set JWT_SECRET, or run npm start first (it keeps one in ${file})`,
   );
 }
+
+/** The tokens are not ours to sign: nobody here has a secret. */
+export const issuerSigns = (env: NodeJS.ProcessEnv = process.env): boolean =>
+  Boolean(env[variables.jwtPublicKey.name] || env[variables.jwtJwksUrl.name]);
 
 /** A token made with the secret at hand, an hour long. */
 export const devToken = (request: Omit<TokenRequest, 'ttlS'>, env: NodeJS.ProcessEnv = process.env): string =>

@@ -8,7 +8,7 @@ import { explain } from '../../lib/process/explain.ts';
 import { serverFacts } from '../../lib/redis/checks.ts';
 import { connect, type RedisStore } from '../../lib/redis/connect.ts';
 import { createLogger, type Logger } from '../../lib/telemetry/logger.ts';
-import { findSecret, operatorConfig, serverUrl, startHint } from './credentials.ts';
+import { findSecret, issuerSigns, operatorConfig, serverUrl, startHint } from './credentials.ts';
 
 export interface Finding {
   what: string;
@@ -45,7 +45,7 @@ async function examine(): Promise<Finding[]> {
   const config = operatorConfig();
   const logger = createLogger({ name: 'doctor', level: 'silent' });
   const parts = await Promise.all([redisFindings(config, logger), archiveFinding(config, logger), gatewayFinding()]);
-  return [...parts.flat(), openFiles(), secretFinding(config)];
+  return [...parts.flat(), openFiles(), secretFinding()];
 }
 
 async function redisFindings(config: Config, logger: Logger): Promise<Finding[]> {
@@ -178,11 +178,9 @@ function openFiles(): Finding {
   return { what, state: 'warn', found, advice: `ulimit -n ${filesWanted} or more, or more gateway processes` };
 }
 
-function secretFinding(config: Config): Finding {
+function secretFinding(): Finding {
   const what = 'JWT secret';
-  if (config.jwtPublicKey !== undefined || config.jwtJwksUrl !== undefined) {
-    return { what, state: 'ok', found: 'none: an issuer signs the tokens' };
-  }
+  if (issuerSigns()) return { what, state: 'ok', found: 'none: an issuer signs the tokens' };
   try {
     const secret = findSecret();
     const bytes = Buffer.byteLength(secret);
