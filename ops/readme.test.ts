@@ -16,7 +16,7 @@ test('every npm script that the README names exists', () => {
 });
 
 test('every millrace command that the README names exists', () => {
-  for (const [, command] of readme.matchAll(/npm run (?:-s )?millrace -- ([a-z]+)/g)) {
+  for (const [, command] of readme.matchAll(/npm run (?:-s )?millrace -- ([a-z-]+)/g)) {
     const file = new URL(`../apps/cli/${command}.ts`, import.meta.url);
     expect(existsSync(file), `the command ${command}`).toBe(true);
   }
