@@ -185,13 +185,23 @@ describe('the command line', () => {
   });
 
   test('production refuses to start without a secret, and says so in one message', async () => {
-    const { code, err } = await launch(['start', '--roles', 'fanout'], {
+    const { code, err } = await launch(['start', '--roles', 'gateway'], {
       NODE_ENV: 'production',
       REDIS_URL: 'redis://127.0.0.1:1',
     }).ended;
     expect(code).toBe(78);
     expect(err).toContain('JWT_SECRET is missing');
     expect(err).not.toContain('    at ');
+  });
+
+  test('in production the workers need no key for tokens', async () => {
+    const { code, err } = await launch(['start', '--roles', 'fanout,archiver,presence,pusher'], {
+      NODE_ENV: 'production',
+      REDIS_URL: 'nowhere://',
+    }).ended;
+    expect(code).toBe(78);
+    expect(err).toContain('REDIS_URL');
+    expect(err).not.toContain('JWT_');
   });
 
   test('wrong use exits with 2 and points to the help', async () => {

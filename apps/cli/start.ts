@@ -65,7 +65,7 @@ async function start(options: StartOptions): Promise<void> {
     said.push(text);
   }
   // Everything wrong with the configuration is told before anything is started.
-  const config = loadConfig(env);
+  const config = loadConfig(env, { checksTokens: options.roles.includes('gateway') });
   const chosen = Object.fromEntries(await Promise.all(options.roles.map(async (role) => [role, await apps[role]()])));
   await refuseUsedPort(config);
 

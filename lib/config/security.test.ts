@@ -14,6 +14,12 @@ test('exactly one of secret, public key and JWKS URL in production, at most one 
   expect(() => loadConfig({ JWT_PUBLIC_KEY: '/nowhere' })).toThrow(/JWT_PUBLIC_KEY cannot be used/);
 });
 
+test('a process without a gateway checks no tokens, and needs no key for them in production', () => {
+  const config = loadConfig({ NODE_ENV: 'production' }, { checksTokens: false });
+  expect(config).toMatchObject({ production: true });
+  expect(() => loadConfig({ NODE_ENV: 'production', PORT: 'x' }, { checksTokens: false })).toThrow(/PORT/);
+});
+
 test('a JWKS URL is https in production, and http at most elsewhere', () => {
   expect(() => loadConfig({ NODE_ENV: 'production', JWT_JWKS_URL: 'http://a/b' })).toThrow(/https/);
   for (const url of ['file:///etc/passwd', 'nonsense'])

@@ -52,7 +52,7 @@ export const variables = {
     fallback: undefined,
     unit: 'text',
     means:
-      'The shared secret of the HS256 tokens that clients bring; a development start makes one and keeps it beside its data, production needs it, JWT_PUBLIC_KEY or JWT_JWKS_URL.',
+      'The shared secret of the HS256 tokens that clients bring; a development start makes one and keeps it beside its data, in production a gateway needs it, JWT_PUBLIC_KEY or JWT_JWKS_URL.',
     secret: true,
   },
   jwtPublicKey: {

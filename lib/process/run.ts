@@ -129,7 +129,7 @@ async function serveProbes(
  */
 export async function startAlone(role: Role, start: StartApp): Promise<void> {
   try {
-    const config = loadConfig(process.env);
+    const config = loadConfig(process.env, { checksTokens: role === 'gateway' });
     const running = await runRoles({ config, apps: { [role]: start } });
     await stopOnSignal(config, (hurry) => running.stop(hurry));
   } catch (error) {
