@@ -11,7 +11,7 @@ export interface ClientSpec {
 export type Range = readonly [from: number, to: number];
 
 export type Target =
-  /** Each sender among `from` writes to one of four neighbours; with `to`, everyone there gets equally many, in turn. */
+  /** Each of `from` writes to one of four neighbours, who write back; with `to`, everyone there gets equally many, in turn. */
   | { kind: 'direct'; from: Range; to?: Range }
   /** A random member writes into a random one of the groups. */
   | { kind: 'groups'; groups: readonly { channel: string; members: Range }[] };

@@ -30,7 +30,7 @@ export interface Scenario {
 }
 
 const USERS = 2000;
-const WARM_S = 4;
+const WARM_S = 5;
 
 async function withSetting<T>(run: Run, options: SettingOptions, work: (setting: Setting) => Promise<T>): Promise<T> {
   const profiles = run.profiles ? { profiles: run.profiles } : {};

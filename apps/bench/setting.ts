@@ -14,6 +14,8 @@ import type { Answers, ClientSpec, Load, LoadResult, Order, Range, Reply } from 
 import { type Counts, countsBetween, type Probe, probe } from './probe.ts';
 import { type Cost, costBetween, quiet, snapshot } from './usage.ts';
 
+const PROBES_TO_WARM_UP = 10;
+
 export interface SettingOptions {
   gateways?: number;
   /** Without fan-out and archiver: what Redis is asked, gateways ask. */
@@ -76,6 +78,8 @@ export class Setting {
       for (const server of deployment.processes) void server.exited.then((code) => setting.#ended(server, code));
       const addresses = setting.gateways.map((gateway) => gateway.address);
       await setting.generator.obey({ order: 'gateways', addresses });
+      // A process that counts for the first time stands still for a tenth of a second: not within the window.
+      for (let i = 0; i < PROBES_TO_WARM_UP; i++) await setting.counts();
     } catch (error) {
       await setting.stop();
       throw error;

@@ -10,8 +10,11 @@ import { type Client, Fleet, textOf } from './fleet.ts';
 import type { Load, LoadResult, Quantiles, Range, ReturnResult, Target, Verdict } from './orders.ts';
 
 const CONTENT_BYTES = 500;
-/** Even and odd distances: half of the messages cross from one gateway to the other. Nobody writes to themselves. */
-const NEIGHBOURS = [1, 2, 251, 500];
+/**
+ * Everyone writes with four others, in both directions. Odd and even distances: half of the messages cross from one gateway
+ * to the other. Nobody writes to themselves.
+ */
+const NEIGHBOURS = [1, 250, -1, -250];
 /** A client id as long as a UUID, the last twelve digits of which are the message's number. */
 const ID_PREFIX = 'bench-00-0000-0000-0000-';
 const ID_MARK = `"client_id":"${ID_PREFIX}`;
@@ -180,11 +183,14 @@ export class Traffic {
     } else {
       const [from, to] = target.from;
       const size = to - from;
-      const at = Math.floor(Math.random() * size);
+      // The first messages begin each conversation: what is measured are those that go on.
+      const begins = n < 2 * size && due < ledger.windowFrom;
+      const at = begins ? n % size : Math.floor(Math.random() * size);
       sender = clients[from + at];
+      const distance = NEIGHBOURS[begins ? Math.floor(n / size) : n & 3]!;
       const recipient = target.to
         ? target.to[0] + (n % (target.to[1] - target.to[0]))
-        : from + ((at + NEIGHBOURS[n & 3]!) % size);
+        : from + ((at + distance + size) % size);
       ledger.expected[n] = 1;
       ledger.recipient[n] = recipient;
       address = `"to":"${clients[recipient]!.user}"`;
