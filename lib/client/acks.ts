@@ -10,10 +10,12 @@ import { compareOffsets } from './offsets.ts';
 import type { ClientStorage } from './storage.ts';
 
 /**
- * An ack is a frame of its own, which costs a gateway as much as a message does. A second is soon enough for "delivered",
- * and far below the ten after which a device counts as away. When messages come faster, one covers 50 of them.
+ * An ack is a frame of its own, which costs a gateway as much as a message does, and it is what the sender sees as
+ * "delivered". So the first after a quiet time goes out at once, all but for what comes right behind; then one a second
+ * covers what came meanwhile. When messages come faster, one covers 50 of them.
  */
-export const ACK_DELAY_MS = 1000;
+export const ACK_DELAY_MS = 100;
+export const ACK_INTERVAL_MS = 1000;
 export const ACK_EVERY = 50;
 
 export class Hold {
@@ -40,8 +42,12 @@ export class Hold {
 
 export interface AcksOptions {
   storage: ClientStorage;
+  /** After the first event that is not acked … */
   delayMs: number;
+  /** … and after the ack before. */
+  intervalMs: number;
   every: number;
+  now: () => number;
   /** Sends the ack; false when there is no session. */
   write: (offset: string) => boolean;
   failed: (error: unknown) => void;
@@ -58,6 +64,7 @@ export class Acks {
   private readonly holds: Hold[] = [];
   private count = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
+  private flushedAt = Number.NEGATIVE_INFINITY;
   private flushing: Promise<void> | undefined;
   private readonly options: AcksOptions;
 
@@ -95,10 +102,18 @@ export class Acks {
 
   /** The frame with this offset has been dealt with, but for holds taken before. */
   done(offset: string): void {
+    this.passed(offset);
+    this.schedule();
+  }
+
+  /**
+   * As `done`, but no reason for an ack: it is covered by the next one, at the latest that of the heartbeat. Receipts are
+   * such: an ack makes receipts, and no receipt may ever cause one.
+   */
+  passed(offset: string): void {
     const last = this.holds[this.holds.length - 1];
     if (last === undefined) this.handled = offset;
     else last.offset = offset;
-    this.schedule();
   }
 
   private advance(): void {
@@ -115,8 +130,14 @@ export class Acks {
 
   private schedule(): void {
     this.count += 1;
-    if (this.count >= this.options.every) void this.flush();
-    else this.timer ??= setTimeout(() => void this.flush(), this.options.delayMs);
+    const { every, delayMs, intervalMs, now } = this.options;
+    if (this.count >= every) void this.flush();
+    // A clock that was set back must not hold the ack back with it.
+    else
+      this.timer ??= setTimeout(
+        () => void this.flush(),
+        Math.max(delayMs, Math.min(intervalMs, this.flushedAt + intervalMs - now())),
+      );
   }
 
   /** Saves what has been handled, then acks it: never the other way round. */
@@ -124,6 +145,7 @@ export class Acks {
     if (this.timer !== undefined) clearTimeout(this.timer);
     this.timer = undefined;
     this.count = 0;
+    this.flushedAt = this.options.now();
     const next = this.flushing === undefined ? this.save() : this.flushing.then(() => this.save());
     const tracked = next.finally(() => {
       if (this.flushing === tracked) this.flushing = undefined;

@@ -77,7 +77,8 @@ export class MillraceApi {
     await this.http.call('DELETE', `${at(channel)}/members/${encodeURIComponent(user)}`);
   }
 
-  async receipts(channel: string): Promise<Receipts['receipts']> {
+  /** What each member has received and read. */
+  async loadReceipts(channel: string): Promise<Receipts['receipts']> {
     return (await this.http.call<Receipts>('GET', `${at(channel)}/receipts`)).receipts;
   }
 }

@@ -1,30 +1,22 @@
 /**
- * The client library. A frame's way: connection → order and repetitions (holes) → listeners and iterators → acks; a
- * message's way out: storage → outbox → connection, until it is accepted.
+ * The client library, seen from outside. A frame's way in: connection → incoming (order and repetitions, listeners and
+ * iterators, acks); a message's way out: storage → outbox → connection, until it is accepted. What is known of others
+ * besides messages: people.
  *
  * What it promises: a message is shown once and in the order of its channel, whatever dies in between; what the promise
  * of `send` resolves with is stored; nothing is acked before the listeners have run.
  */
 
 import { MillraceError } from '../protocol/errors.ts';
-import type { ErrorFrame, EventFrame, ServerFrame, WelcomeFrame } from '../protocol/frames.ts';
-import { Acks, type Hold } from './acks.ts';
+import type { ErrorFrame, ServerFrame, WelcomeFrame } from '../protocol/frames.ts';
+import type { Conversations, ConversationsQuery, Receipts } from '../protocol/http.ts';
+import { directChannel } from '../protocol/ids.ts';
 import { MillraceApi } from './api.ts';
 import { Backoff, sleep } from './backoff.ts';
 import { Connection, type ConnectionState } from './connection.ts';
-import {
-  type ChannelEvent,
-  type ClientEvents,
-  describe,
-  Emitter,
-  type EventOf,
-  isWritten,
-  type Listener,
-  type Message,
-} from './events.ts';
+import { type ClientEvents, describe, Events, type Listener, type Message } from './events.ts';
 import { findSent } from './find.ts';
-import { Holes } from './holes.ts';
-import { Inlets } from './inlets.ts';
+import { Incoming } from './incoming.ts';
 import { type MillraceClientOptions, type Settled, settle } from './options.ts';
 import { type Accepted, Outbox } from './outbox.ts';
 import {
@@ -36,8 +28,11 @@ import {
   type Outgoing,
   sendFrame,
 } from './outgoing.ts';
+import { People } from './people.ts';
 import { Reads } from './reads.ts';
+import type { Tick, Watermarks } from './receipts.ts';
 import { TokenSource } from './token.ts';
+import type { Presence } from './watches.ts';
 
 export interface ConnectOptions {
   /** False: reject when the first attempt fails, instead of trying on. */
@@ -47,35 +42,30 @@ export interface ConnectOptions {
 /** Besides what is here it has every HTTP call of MillraceApi: history, conversations, groups. */
 export class MillraceClient extends MillraceApi {
   private readonly options: Settled;
-  private readonly emitter: Emitter<ClientEvents>;
+  private readonly events = new Events();
   private readonly tokens: TokenSource;
   private readonly connection: Connection;
-  private readonly acks: Acks;
   private readonly outbox: Outbox;
-  private readonly holes: Holes;
+  private readonly people: People;
+  private readonly incoming: Incoming;
   private readonly reads: Reads;
-  private readonly inlets: Inlets;
   private me: string | undefined;
   private limits: WelcomeFrame['limits'] | undefined;
   private loading: Promise<void> | undefined;
   private session = new AbortController();
   /** The last `error` frame of the session: it says why a close came. */
   private lastError: ErrorFrame | undefined;
-  /** An iterator is full: what the server sends is left alone, and asked for again when there is room. */
-  private overflowing = false;
   private closing = false;
 
   constructor(options: MillraceClientOptions) {
     const settled = settle(options);
-    const { storage, random, now } = settled;
+    const { random, now } = settled;
     const tokens = new TokenSource(settled.token, now);
     super({ url: settled.httpUrl, token: () => tokens.current(), user: settled.user, fetch: settled.fetch });
     this.options = settled;
     this.tokens = tokens;
-    const failed = (error: unknown) => this.fail(error);
-    this.emitter = new Emitter(failed);
-    this.inlets = new Inlets(settled.iteratorLimit, () => this.roomAgain());
-    this.connection = new Connection({
+    const { events } = this;
+    const connection = new Connection({
       url: settled.wsUrl,
       webSocket: settled.webSocket,
       hello: () => this.hello(),
@@ -85,42 +75,27 @@ export class MillraceClient extends MillraceApi {
       pongTimeoutMs: settled.pongTimeoutMs,
       welcome: (frame) => this.welcome(frame),
       live: (offset) => this.live(offset),
-      goaway: (frame) => void this.emitter.emit('goaway', frame),
+      goaway: (frame) => void events.emit('goaway', frame),
       frame: (frame) => this.receive(frame),
-      heartbeat: () => {
-        this.outbox.sweep();
-        this.reads.forgetSettled();
-      },
+      heartbeat: () => this.heartbeat(),
       down: (end, retryInMs) => this.down(end, retryInMs),
-      failed,
+      failed: events.fail,
     });
-    this.acks = new Acks({
-      storage,
-      delayMs: settled.ackDelayMs,
-      every: settled.ackEvery,
-      write: (offset) => this.connection.send({ type: 'ack', offset }),
-      failed,
-    });
+    this.connection = connection;
     this.outbox = new Outbox({
-      storage,
+      storage: settled.storage,
       now,
       random,
-      write: (frame) => this.connection.send(frame),
+      write: (frame) => connection.send(frame),
       find: (channel, item) => findSent((query) => this.history(channel, query), this.me ?? '', channel, item),
-      failed,
+      failed: events.fail,
       limit: settled.outboxLimit,
     });
-    this.holes = new Holes({
-      acks: this.acks,
-      history: (channel, after, limit) => this.history(channel, { after, limit }),
-      show: (event, shown, hold) => this.show(event, shown, hold),
-      sending: (channel) => this.outbox.sending(channel),
-      room: () => this.inlets.room(),
-      failed,
-      random,
-      unknownFill: settled.unknownFill,
-    });
-    this.reads = new Reads((frame) => this.connection.send(frame), now);
+    this.reads = new Reads((frame) => connection.send(frame), now);
+    const loadReceipts = (channel: string) => this.loadReceipts(channel);
+    this.people = new People({ settled, events, connection, loadReceipts });
+    const history: MillraceApi['history'] = (channel, query) => this.history(channel, query);
+    this.incoming = new Incoming({ settled, events, connection, outbox: this.outbox, people: this.people, history });
   }
 
   /** The user whose messages these are: known once connected. */
@@ -134,7 +109,7 @@ export class MillraceClient extends MillraceApi {
 
   /** The offset up to which everything was handled and saved. */
   get offset(): string | undefined {
-    return this.acks.stored;
+    return this.incoming.acks.stored;
   }
 
   /** Messages not yet accepted. */
@@ -170,11 +145,11 @@ export class MillraceClient extends MillraceApi {
 
   /** Listeners may be asynchronous: what they are busy with is acked when they are done. Returns the way to stop. */
   on<K extends keyof ClientEvents>(name: K, listener: Listener<ClientEvents[K]>): () => void {
-    return this.emitter.on(name, listener);
+    return this.events.on(name, listener);
   }
 
   off<K extends keyof ClientEvents>(name: K, listener: Listener<ClientEvents[K]>): void {
-    this.emitter.off(name, listener);
+    this.events.off(name, listener);
   }
 
   /**
@@ -182,14 +157,16 @@ export class MillraceClient extends MillraceApi {
    * the server keeps them until the loop has caught up. A message is acked when the loop comes for the next one.
    */
   messages(filter: { channel?: string } = {}): AsyncIterableIterator<Message> {
-    const inlet = this.inlets.add(filter.channel);
+    const inlet = this.incoming.inlets.add(filter.channel);
     if (this.closing) inlet.end();
     return inlet;
   }
 
   /** Resolves when the message is stored; sent again as often as that takes. Rejects when it is refused for good. */
   async send(message: Outgoing): Promise<Accepted> {
-    return this.put(sendFrame(message, this.contentBytes));
+    const frame = sendFrame(message, this.contentBytes);
+    this.people.typing.wrote(frame.channel ?? directChannel(this.me ?? '', frame.to!));
+    return this.put(frame);
   }
 
   /** Gives one's own message another text. Resolves and rejects like `send`, in whose order it is. */
@@ -219,6 +196,50 @@ export class MillraceClient extends MillraceApi {
     this.reads.read(channel, seq);
   }
 
+  /** Says that the user is typing, and when no more: to be called as often as keys are pressed, few of which say so. */
+  typing(channel: string, on = true): void {
+    this.people.typing.say(channel, on);
+  }
+
+  /**
+   * Event `presence` tells of these users from now on, after a reconnect too. Throws `bad_request` when they would be more
+   * than the server allows in all (`limits.watched`), and then watches none of them.
+   */
+  watch(users: readonly string[]): void {
+    this.people.watches.watch(users);
+  }
+
+  unwatch(users: readonly string[]): void {
+    this.people.watches.unwatch(users);
+  }
+
+  /** Of a watched user, what was heard last: without a connection it stays so until a new session has the answer. */
+  presence(user: string): Presence | undefined {
+    return this.people.watches.presence(user);
+  }
+
+  /** By user, how far each is in the channel as far as this client has heard, which `loadReceipts` makes complete. */
+  receipts(channel: string): ReadonlyMap<string, Watermarks> {
+    return this.people.receipts.of(channel);
+  }
+
+  /** What the others have of one's own message: in a group all those of whom `receipts` knows. */
+  tick(channel: string, seq: number): Tick {
+    return this.people.receipts.tick(channel, seq);
+  }
+
+  override async loadReceipts(channel: string): Promise<Receipts['receipts']> {
+    const receipts = await super.loadReceipts(channel);
+    this.people.receipts.loaded(channel, receipts);
+    return receipts;
+  }
+
+  override async conversations(query: ConversationsQuery = {}): Promise<Conversations> {
+    const page = await super.conversations(query);
+    this.people.receipts.listed(page);
+    return page;
+  }
+
   /**
    * Waits until what was sent is accepted, acks what was handled, and ends. After `timeoutMs` it ends anyway: the
    * promises of what is left reject, and the storage keeps it for the next start.
@@ -231,18 +252,18 @@ export class MillraceClient extends MillraceApi {
       await Promise.race([this.outbox.empty(), sleep(options.timeoutMs ?? 5_000, stop.signal)]);
       stop.abort();
     }
-    await this.acks.flush();
+    await this.incoming.acks.flush();
     this.end();
-    this.emitter.emit('closed', { code: 1000, reason: 'closed by the application', byUser: true });
+    this.events.emit('closed', { code: 1000, reason: 'closed by the application', byUser: true });
   }
 
   private end(): void {
-    this.acks.stop();
+    this.incoming.stop();
+    this.people.stop();
     this.session.abort();
-    this.holes.stop();
     this.connection.close();
     this.outbox.close(new MillraceError('unavailable', 'the client was closed before the message was accepted'));
-    this.inlets.end();
+    this.incoming.inlets.end();
   }
 
   private giveUp(reason: string, cause: unknown, reject: (error: Error) => void): void {
@@ -253,15 +274,14 @@ export class MillraceClient extends MillraceApi {
 
   private async load(): Promise<void> {
     const saved = await this.options.storage.load();
-    this.acks.restore(saved.offset ?? this.options.since);
-    this.holes.restore(saved.shown);
+    this.incoming.restore(saved);
     this.outbox.restore(saved.outbox);
   }
 
   private async hello() {
     const token = await this.tokens.fresh();
     const { device, user } = this.options;
-    const since = this.acks.stored;
+    const since = this.offset;
     return {
       type: 'hello' as const,
       token,
@@ -278,37 +298,44 @@ export class MillraceClient extends MillraceApi {
     this.me = frame.user;
     this.limits = frame.limits;
     this.lastError = undefined;
-    this.overflowing = false;
-    this.acks.begin(frame.offset);
+    this.incoming.welcome(frame);
+    this.people.welcome(frame);
     this.session = new AbortController();
     const refresh = (token: string) => this.connection.send({ type: 'refresh', token });
-    void this.tokens.keepFresh(refresh, (error) => this.fail(error), this.session.signal);
-    this.emitter.emit('connected', frame);
+    void this.tokens.keepFresh(refresh, this.events.fail, this.session.signal);
+    this.events.emit('connected', frame);
   }
 
   private live(offset: string): void {
-    this.acks.sessionOffset = offset;
-    if (!this.overflowing) this.acks.done(offset);
+    this.incoming.live(offset);
     this.outbox.live(this.me!);
     this.reads.repeat();
-    this.emitter.emit('live', { offset });
+    this.people.live();
+    this.events.emit('live', { offset });
+  }
+
+  private heartbeat(): void {
+    this.outbox.sweep();
+    this.reads.forgetSettled();
+    void this.incoming.acks.flush();
   }
 
   private down(end: { code: number; reason: string; cause?: unknown }, retryInMs: number | undefined): void {
     this.session.abort();
     this.outbox.down();
+    this.people.down();
     const { lastError } = this;
     this.lastError = undefined;
     const reason = lastError === undefined ? end.reason : `${lastError.code}: ${lastError.message}`;
     if (retryInMs !== undefined) {
-      this.emitter.emit('disconnected', { ...end, reason, retryInMs });
+      this.events.emit('disconnected', { ...end, reason, retryInMs });
       return;
     }
     // Nobody would send them: their promises must not hang. What the storage holds goes out at the next start.
     this.outbox.close(closedError(end.code, reason));
     this.loading = undefined;
-    this.emitter.emit('closed', { code: end.code, reason, byUser: false });
-    this.inlets.end(closedError(end.code, reason));
+    this.events.emit('closed', { code: end.code, reason, byUser: false });
+    this.incoming.inlets.end(closedError(end.code, reason));
   }
 
   private receive(frame: ServerFrame): void {
@@ -321,85 +348,33 @@ export class MillraceClient extends MillraceApi {
       case 'created':
       case 'renamed':
       case 'member':
-        this.event(frame);
+        this.incoming.event(frame);
+        break;
+      case 'receipt':
+        this.incoming.receipt(frame);
+        break;
+      case 'gap':
+        this.incoming.gap(frame);
+        break;
+      case 'presence':
+      case 'typing':
+        this.people.receive(frame);
         break;
       case 'accepted':
-        if (this.outbox.accepted(frame)) this.holes.own(frame);
+        if (this.outbox.accepted(frame)) this.incoming.own(frame);
         break;
       case 'error':
         this.refused(frame);
-        break;
-      case 'gap':
-        if (!this.overflowing) this.emitter.emit('gap', this.holes.gap(frame));
-        break;
-      case 'receipt':
-        this.acks.sessionOffset = frame.offset;
-        if (this.overflowing) break;
-        this.emitter.emit('receipt', frame);
-        this.acks.done(frame.offset);
-        break;
-      case 'presence':
-        this.emitter.emit('presence', frame);
-        break;
-      case 'typing':
-        this.emitter.emit('typing', frame);
         break;
       default:
       // `refreshed` needs nothing done; types of a newer server are ignored, as the protocol says.
     }
   }
 
-  private event(frame: EventFrame): void {
-    this.acks.sessionOffset = frame.offset;
-    if (this.overflowing) return;
-    if (this.inlets.full) {
-      this.overflowing = true;
-      return;
-    }
-    // What one wrote may come back before its `accepted`: it says the same.
-    if (isWritten(frame) && frame.from === this.me && this.settleOwn(frame)) this.holes.own(frame);
-    else this.holes.receive(frame);
-    this.acks.done(frame.offset);
-  }
-
-  private settleOwn({ client_id, channel, seq, id, ts }: Message | EventOf<'edited' | 'deleted'>): boolean {
-    return this.outbox.size > 0 && this.outbox.accepted({ client_id, channel, seq, id, ts, duplicate: false });
-  }
-
-  private show(event: ChannelEvent, shown: number, hold: Hold | undefined): void {
-    // Filled from history before its `accepted` came.
-    if (isWritten(event) && event.from === this.me && this.settleOwn(event)) {
-      this.acks.mark(event.channel, shown);
-      return;
-    }
-    const busy = this.emitter.emit(event.type, event as never);
-    const busyToo = this.emitter.emit('event', event);
-    if (busy !== undefined || busyToo !== undefined) {
-      const kept = hold?.retain() ?? this.acks.hold();
-      void Promise.all([busy, busyToo]).then(() => kept.release());
-    }
-    if (event.type === 'message') this.inlets.push(event, () => hold?.retain() ?? this.acks.hold());
-    this.acks.mark(event.channel, shown);
-  }
-
   private refused(frame: ErrorFrame): void {
-    if (this.outbox.refused(frame)) return;
+    if (this.outbox.refused(frame) || this.people.watches.refused(frame)) return;
     this.lastError = frame;
-    this.fail(new MillraceError(frame.code, describe(frame)));
-  }
-
-  private roomAgain(): void {
-    if (!this.overflowing) return;
-    this.overflowing = false;
-    // The only way back to an offset is a new session; what waits in the outbox goes on in it.
-    this.connection.restart('caught up');
-  }
-
-  /** For what no promise tells. Without a listener it goes to the console, which both worlds have: never silence. */
-  private fail(error: unknown): void {
-    const told = error instanceof Error ? error : new Error(String(error));
-    if (this.emitter.has('error')) this.emitter.emit('error', told);
-    else console.error('millrace:', told);
+    this.events.fail(new MillraceError(frame.code, describe(frame)));
   }
 }
 

@@ -2,16 +2,7 @@
  * What an application sees: the events of a channel as they are shown, those of the connection, and a small typed
  * emitter for both.
  */
-import type {
-  ErrorFrame,
-  EventFrame,
-  GoawayFrame,
-  MessageFrame,
-  PresenceFrame,
-  ReceiptFrame,
-  TypedFrame,
-  WelcomeFrame,
-} from '../protocol/frames.ts';
+import type { ErrorFrame, EventFrame, GoawayFrame, MessageFrame, WelcomeFrame } from '../protocol/frames.ts';
 
 /** An event that came from history has no offset. */
 type Shown<T> = T extends { offset: string } ? Omit<T, 'offset'> & { offset?: string } : never;
@@ -57,6 +48,29 @@ export interface Closed {
   byUser: boolean;
 }
 
+/** Somebody has received, or read, more of a channel than was known. */
+export interface ReceiptEvent {
+  channel: string;
+  user: string;
+  delivered: number;
+  read: number;
+}
+
+/** What is known of a watched user for the first time, and each change of it. */
+export interface PresenceEvent {
+  user: string;
+  status: 'online' | 'offline';
+  /** Unix ms; while online, since when; null: never, or not to be known. */
+  lastSeen: number | null;
+}
+
+/** Somebody begins to type, and once they stop, or say so no more, or their message is there. */
+export interface TypingEvent {
+  channel: string;
+  user: string;
+  on: boolean;
+}
+
 export interface ClientEvents {
   message: Message;
   edited: EventOf<'edited'>;
@@ -66,9 +80,9 @@ export interface ClientEvents {
   member: EventOf<'member'>;
   /** Each of the six above, in one place. */
   event: ChannelEvent;
-  receipt: ReceiptFrame;
-  presence: PresenceFrame;
-  typing: TypedFrame;
+  receipt: ReceiptEvent;
+  presence: PresenceEvent;
+  typing: TypingEvent;
   gap: GapEvent;
   /** A session is up; what was missed comes next, then `live`. */
   connected: WelcomeFrame;
@@ -132,6 +146,20 @@ export class Emitter<Events> {
     }
     return busy && Promise.all(busy);
   }
+}
+
+/** The emitter of a client. */
+export class Events extends Emitter<ClientEvents> {
+  constructor() {
+    super((error) => this.fail(error));
+  }
+
+  /** For what no promise tells. Without a listener it goes to the console, which both worlds have: never silence. */
+  readonly fail = (error: unknown): void => {
+    const told = error instanceof Error ? error : new Error(String(error));
+    if (this.has('error')) this.emit('error', told);
+    else console.error('millrace:', told);
+  };
 }
 
 /** An `error` frame that answers nothing this client waits for. */

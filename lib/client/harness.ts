@@ -29,6 +29,7 @@ export function newClient(server: ScriptedServer, options: Partial<MillraceClien
     device: 'laptop',
     reconnectBaseMs: 20,
     ackDelayMs: 10,
+    ackIntervalMs: 10,
     ...options,
   });
   const shown: string[] = [];

@@ -15,10 +15,14 @@ export type {
   GapEvent,
   Listener,
   Message,
+  PresenceEvent,
+  ReceiptEvent,
+  TypingEvent,
 } from './events.ts';
 export type { MillraceClientOptions } from './options.ts';
 export type { Accepted } from './outbox.ts';
 export type { Deletion, Edit, Outgoing } from './outgoing.ts';
+export type { Tick, Watermarks } from './receipts.ts';
 export {
   type ClientStorage,
   MemoryStorage,
@@ -28,3 +32,4 @@ export {
   WebStorage,
 } from './storage.ts';
 export type { TokenOption } from './token.ts';
+export type { Presence } from './watches.ts';

@@ -1,6 +1,6 @@
 /** What a client can be told, and what it assumes otherwise. */
 import { isDeviceId, isOffset } from '../protocol/ids.ts';
-import { ACK_DELAY_MS, ACK_EVERY } from './acks.ts';
+import { ACK_DELAY_MS, ACK_EVERY, ACK_INTERVAL_MS } from './acks.ts';
 import { type ClientStorage, MemoryStorage } from './storage.ts';
 import type { TokenOption } from './token.ts';
 
@@ -22,8 +22,12 @@ export interface MillraceClientOptions {
     url: string,
   ) => WebSocket;
   fetch?: typeof fetch;
-  /** Acks are sent at most this long after what they cover was handled (ms), or after so many messages. */
+  /**
+   * An ack is sent so long (ms) after the first message that it covers was handled, but no sooner than the interval after
+   * the ack before it, unless so many messages have come meanwhile.
+   */
   ackDelayMs?: number;
+  ackIntervalMs?: number;
   ackEvery?: number;
   /** Reconnecting: full jitter between 0 and a bound that doubles from the first to the second (ms). */
   reconnectBaseMs?: number;
@@ -58,6 +62,7 @@ export function settle(options: MillraceClientOptions): Settled {
     storage: new MemoryStorage(),
     webSocket: globalThis.WebSocket,
     ackDelayMs: ACK_DELAY_MS,
+    ackIntervalMs: ACK_INTERVAL_MS,
     ackEvery: ACK_EVERY,
     reconnectBaseMs: 500,
     reconnectCapMs: 30_000,

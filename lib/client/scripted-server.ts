@@ -11,9 +11,11 @@ import type {
   DeletedFrame,
   EditedFrame,
   MessageFrame,
+  ReceiptFrame,
   ServerFrame,
   WelcomeFrame,
 } from '../protocol/frames.ts';
+import type { Receipts } from '../protocol/http.ts';
 import { directChannel } from '../protocol/ids.ts';
 
 const LIMITS: WelcomeFrame['limits'] = {
@@ -55,10 +57,14 @@ export class ScriptedServer {
   /** History is complete up to this seq and shows nothing beyond. */
   completeTo = Number.POSITIVE_INFINITY;
   historyStatus = 200;
+  /** Who is online; everybody else is offline and was never seen. */
+  readonly online = new Map<string, number>();
+  /** By channel, what a GET of its receipts answers. */
+  readonly receipts = new Map<string, Receipts['receipts']>();
   /** Seqs that history does not have. */
   readonly voids = new Set<number>();
   private readonly logs = new Map<string, Entry[]>();
-  private readonly inboxes = new Map<string, Entry[]>();
+  private readonly inboxes = new Map<string, (Entry | ReceiptFrame)[]>();
   private readonly acked = new Map<string, string>();
   private trimmed = 0;
   private clock = 1_000;
@@ -134,7 +140,7 @@ export class ScriptedServer {
   }
 
   /** Into the inbox, under a new offset; again, for what a failover does. */
-  deliver(user: string, message: Entry): void {
+  deliver(user: string, message: Entry | ReceiptFrame): void {
     const entry = { ...message, offset: `${++this.clock}-0` };
     const inbox = this.inboxes.get(user) ?? [];
     this.inboxes.set(user, inbox);
@@ -228,8 +234,21 @@ export class ScriptedServer {
   private act(session: ScriptedSession, frame: ClientFrame): void {
     if (frame.type === 'ping') this.write(session, { type: 'pong', ts: Date.now() });
     else if (frame.type === 'ack') this.acked.set(`${session.user} ${session.device}`, frame.offset);
+    else if (frame.type === 'watch') for (const user of frame.users) this.tellPresence(session, user, frame.ref);
     else if (frame.type === 'send' || frame.type === 'edit' || frame.type === 'delete')
       this.write(session, this.store(session.user, frame));
+  }
+
+  tellPresence(session: ScriptedSession, user: string, ref?: string): void {
+    const since = this.online.get(user);
+    const status = since === undefined ? 'offline' : 'online';
+    const answers = ref === undefined ? {} : { ref };
+    this.write(session, { type: 'presence', user, status, last_seen: since ?? null, ...answers });
+  }
+
+  /** A receipt into a user's inbox. */
+  tellReceipt(to: string, channel: string, user: string, delivered: number, read: number): void {
+    this.deliver(to, { type: 'receipt', offset: '', channel, user, delivered, read, ts: Date.now() });
   }
 
   /** Stores and answers, or finds the duplicate. */
@@ -260,6 +279,10 @@ export class ScriptedServer {
       return;
     }
     const channel = decodeURIComponent(url.pathname.split('/')[3]!);
+    if (url.pathname.endsWith('/receipts')) {
+      reply(200, { receipts: this.receipts.get(channel) ?? [] });
+      return;
+    }
     const log = this.logs.get(channel) ?? [];
     const limit = Number(url.searchParams.get('limit') ?? 50);
     const after = url.searchParams.get('after');

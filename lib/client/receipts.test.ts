@@ -1,0 +1,116 @@
+import { describe, expect, it } from 'vitest';
+import { newClient, startServer } from './harness.ts';
+import type { ReceiptEvent } from './index.ts';
+import { until } from './scripted-server.ts';
+
+const DM = 'dm:alice:bob';
+
+async function connected(options: Parameters<typeof newClient>[1] = {}) {
+  const server = await startServer();
+  const { client, errors, shown } = newClient(server, options);
+  const told: ReceiptEvent[] = [];
+  client.on('receipt', (event) => void told.push(event));
+  await client.connect();
+  return { server, client, errors, shown, told };
+}
+
+describe('receipts', () => {
+  it('move a message of one’s own from sent to delivered to read, and never back', async () => {
+    const { server, client, told } = await connected();
+    const { seq } = await client.send({ channel: DM, content: 'hello' });
+    expect(client.tick(DM, seq)).toBe('sent');
+    server.tellReceipt('bob', DM, 'alice', 1, 0);
+    await until('delivered', () => client.tick(DM, seq) === 'delivered');
+    server.tellReceipt('bob', DM, 'alice', 1, 1);
+    await until('read', () => client.tick(DM, seq) === 'read');
+    // Older ones, late or again; and one whose fields each know something newer.
+    server.tellReceipt('bob', DM, 'alice', 1, 0);
+    server.tellReceipt('bob', DM, 'alice', 1, 1);
+    server.tellReceipt('bob', DM, 'alice', 5, 0);
+    await until('all heard', () => told.length === 3);
+    expect(told).toEqual([
+      { channel: DM, user: 'alice', delivered: 1, read: 0 },
+      { channel: DM, user: 'alice', delivered: 1, read: 1 },
+      { channel: DM, user: 'alice', delivered: 5, read: 1 },
+    ]);
+    expect([...client.receipts(DM)]).toEqual([['alice', { delivered: 5, read: 1 }]]);
+  });
+
+  it('are not needed of those who write: they have read up to their message', async () => {
+    const { server, client, shown, told } = await connected();
+    const { seq } = await client.send({ channel: DM, content: 'hello' });
+    server.post(DM, 'alice', 'hello yourself');
+    await until('shown', () => shown.length === 1);
+    expect(client.tick(DM, seq)).toBe('read');
+    expect(told).toEqual([{ channel: DM, user: 'alice', delivered: 2, read: 2 }]);
+  });
+
+  it('of a group: the least of all members counts, once they are loaded', async () => {
+    const { server, client } = await connected();
+    server.groups.set('g:one', ['alice', 'bob', 'carol']);
+    const { seq } = await client.send({ channel: 'g:one', content: 'hello' });
+    expect(client.tick('g:one', seq)).toBe('sent');
+    server.receipts.set('g:one', [
+      { user: 'alice', delivered: 1, read: 1 },
+      { user: 'bob', delivered: 0, read: 0 },
+      { user: 'carol', delivered: 0, read: 0 },
+    ]);
+    expect(await client.loadReceipts('g:one')).toHaveLength(3);
+    expect(client.tick('g:one', seq)).toBe('sent');
+    server.tellReceipt('bob', 'g:one', 'carol', 1, 0);
+    await until('delivered to all', () => client.tick('g:one', seq) === 'delivered');
+    // A list that is older than what was heard takes nothing back; who is gone does not count.
+    server.receipts.set('g:one', [{ user: 'alice', delivered: 0, read: 0 }]);
+    await client.loadReceipts('g:one');
+    expect(client.tick('g:one', seq)).toBe('read');
+    expect([...client.receipts('g:one').keys()]).toEqual(['alice']);
+  });
+
+  it('missed in a break are asked for again where a message is not read by all and its tick is looked at', async () => {
+    const { server, client } = await connected();
+    const { seq } = await client.send({ channel: DM, content: 'looked at' });
+    await client.send({ channel: 'dm:bob:carol', content: 'nobody looks at it' });
+    expect(client.tick(DM, seq)).toBe('sent');
+    server.receipts.set(DM, [{ user: 'alice', delivered: 1, read: 1 }]);
+    server.cut();
+    await until('read', () => client.tick(DM, seq) === 'read');
+    server.cut();
+    await until('a third session', () => server.sessions.length === 3 && client.state === 'live');
+    await client.history(DM);
+    expect(server.historyCalls.map((call) => call.split('/').at(-1))).toEqual(['receipts', 'messages']);
+  });
+});
+
+describe('acks', () => {
+  it('are not sent for receipts alone, but cover them: with the next message’s, the heartbeat’s, or at the close', async () => {
+    const { server, client, shown } = await connected();
+    await client.send({ channel: DM, content: 'hello' });
+    await until('live acked', () => client.state === 'live');
+    const acked = () => server.sent('ack').map(({ offset }) => offset);
+    const before = acked().length;
+    for (let i = 0; i < 60; i++) server.tellReceipt('bob', DM, 'alice', 100 + i, 0);
+    await until('heard', () => client.receipts(DM).get('alice')?.delivered === 159);
+    // A round trip later nothing was sent for them, though more came than `ackEvery`.
+    client.read(DM, 1);
+    await until('read', () => server.sent('read').length === 1);
+    expect(acked()).toHaveLength(before);
+    server.post(DM, 'alice', 'and a message');
+    await until('acked', () => acked().length === before + 1 && shown.length === 1);
+    server.tellReceipt('bob', DM, 'alice', 200, 200);
+    await until('heard', () => client.receipts(DM).get('alice')?.delivered === 200);
+    const { offset } = client;
+    await client.close();
+    await until('acked at the close', () => acked().length === before + 2);
+    expect(acked().at(-1)).not.toBe(offset);
+    expect(client.offset).toBe(acked().at(-1));
+  });
+
+  it('of receipts go with the heartbeat', async () => {
+    const server = await startServer();
+    server.heartbeatMs = 30;
+    const { client } = newClient(server);
+    await client.connect();
+    server.tellReceipt('bob', DM, 'alice', 1, 0);
+    await until('acked', () => server.sent('ack').length === 1);
+  });
+});
