@@ -20,15 +20,24 @@
 --- include inbox
 --- include bells
 --- include wakeups
+local guarded = pcall
 local ARGV, KEYS, call, pcall, match, format = ARGV, KEYS, redis.call, redis.pcall, string.match, string.format
 local cap, ttl_ms, dormant_ms, bell_cap = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local now = now_ms()
 local rung, broken, written = {}, 0, 0
 local queue -- push:{u} of the present target
 local OWN = { message = true, edited = true, deleted = true }
--- Whether this call has written anything. Out of memory can only strike a script's first write (Redis decides once),
--- so afterwards an error is the user's own, and nobody's entry is applied twice because another's failed.
-local wrote = false
+
+local function note(key, id)
+  added[#added + 1] = key
+  added[#added + 1] = id
+end
+
+-- Only this is a user's own. Whatever else fails (out of memory, a missing right) would fail for others too: the entry
+-- is taken back, and the call stops.
+local function is_own(failed)
+  return string.find(failed, 'WRONGTYPE', 1, true) ~= nil
+end
 
 -- `sessions` false: the user was rung in this call before.
 local function ring_user(prefix, user, sessions)
@@ -59,7 +68,6 @@ local function mark(conversations, user, known, at)
   if not (changes and ts) then ts = ARGV[at + 13] end
   local done = pcall('HSET', conversations, ARGV[at + 3], format('%d %s %d %d%s', seq, ts, unread, read, left))
   if type(done) == 'table' then return done.err end
-  wrote = true
 end
 
 local function has_other_device(all, via)
@@ -74,17 +82,13 @@ end
 -- Keeps the entry beside the inbox and goes on: the user's next attach is a gap. Returns an error like `deliver`.
 local function set_aside(devices, dead, user, reason, at, n)
   local kept = pcall('XADD', dead, 'MAXLEN', '~', 10000, '*', 'user', user, 'reason', reason, unpack(ARGV, at, at + n - 1))
-  if type(kept) == 'string' then
-    wrote = true
-  elseif not wrote and not string.find(kept.err, 'WRONGTYPE', 1, true) then
-    return kept.err
-  end
+  if type(kept) == 'string' then note(dead, kept) elseif not is_own(kept.err) then return kept.err end
   broken = broken + 1
   local trimmed = pcall('HGET', devices, 'trimmed')
   if type(trimmed) ~= 'table' then
     local mine = format('%d-0', now)
     local marked = pcall('HSET', devices, 'broken', format('%d', now), 'trimmed', trimmed and max_id(trimmed, mine) or mine)
-    wrote = wrote or type(marked) == 'number'
+    if type(marked) == 'table' and not is_own(marked.err) then return marked.err end
   end
 end
 
@@ -112,7 +116,10 @@ local function wake(devices, dead, user, away, at, n, offset)
   local entry = wakeup(user, table.concat(away, ' '), ARGV[at + 9], name, ARGV[at + 3], ARGV[at + 5], ARGV[at + 7],
     ARGV[at + 15], offset, 1)
   local queued = queue_wakeup(queue, entry)
-  if type(queued) == 'table' then -- not a stream: kept where operators look, and replayed when it is one again
+  if type(queued) == 'string' then
+    note(queue, queued)
+  else -- not a stream: kept where operators look, and replayed when it is one again
+    if not is_own(queued.err) then error(queued) end
     pcall('XADD', dead, 'MAXLEN', '~', 10000, '*', 'kind', 'push', 'reason', queued.err, unpack(entry))
   end
   local marks = {}
@@ -123,8 +130,7 @@ local function wake(devices, dead, user, away, at, n, offset)
   pcall('HSET', devices, unpack(marks))
 end
 
--- Delivers the entry whose n fields begin at ARGV[at] to one user. Returns an error when the whole call has to stop, and
--- then has written nothing.
+-- Delivers the entry whose n fields begin at ARGV[at] to one user. Returns or raises an error when the call has to stop.
 local function deliver(key, dead, prefix, user, via, at, n)
   local devices, conversations = KEYS[key + 1], KEYS[key + 2]
   local known = pcall('HGET', conversations, ARGV[at + 3])
@@ -154,7 +160,6 @@ local function deliver(key, dead, prefix, user, via, at, n)
       failed = mark(conversations, user, known, at)
       if not failed then
         raise_trimmed(devices, format('%d-0', now))
-        wrote = true
         if away and #away > 0 then wake(devices, dead, user, away, at, n, format('%d-0', now)) end
         return
       end
@@ -162,8 +167,9 @@ local function deliver(key, dead, prefix, user, via, at, n)
       local id
       id, failed = push(KEYS[key], devices, cap, ttl_ms, unpack(ARGV, at, at + n - 1))
       if id then
-        wrote, written = true, written + 1
-        mark(conversations, user, known, at)
+        written = written + 1
+        failed = mark(conversations, user, known, at)
+        if failed then return failed end
         ring_user(prefix, user, not rung[user] and live)
         if away and #away > 0 then wake(devices, dead, user, away, at, n, id) end
         return
@@ -171,7 +177,7 @@ local function deliver(key, dead, prefix, user, via, at, n)
     end
   end
 
-  if not wrote and not string.find(failed, 'WRONGTYPE', 1, true) then return failed end
+  if not is_own(failed) then return failed end
   failed = set_aside(devices, dead, user, failed, at, n)
   if failed then return failed end
   if away and #away > 0 then wake(devices, dead, user, away, at, n, format('%d-0', now)) end
@@ -185,6 +191,29 @@ local log_ids, via, counts, fields = {}, {}, {}, {}
 for e = 1, tonumber(ARGV[6]) do
   log_ids[e], via[e], counts[e], fields[e] = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), i + 3
   i = i + 3 + counts[e]
+end
+
+local function deliver_to(recipients, from, dead, prefix, e)
+  for r = from, from + 2 * recipients - 2, 2 do
+    local failed = deliver(tonumber(ARGV[r + 1]), dead, prefix, ARGV[r], via[e], fields[e], counts[e])
+    if failed then return failed end
+  end
+end
+
+-- An entry reaches all its recipients or none: else the repetition would come twice. (A conversation's mark stays: it
+-- does not move twice.) Returns the error.
+local function deliver_whole(...)
+  local start, broken_before, written_before = #added, broken, written
+  local done, failed = guarded(deliver_to, ...)
+  if not done then failed = type(failed) == 'table' and failed.err or tostring(failed) end
+  if failed then
+    for a = #added - 1, start + 1, -2 do
+      pcall('XDEL', added[a], added[a + 1])
+      added[a], added[a + 1] = nil, nil
+    end
+    broken, written = broken_before, written_before
+  end
+  return failed
 end
 
 -- Applies one block; returns its reply. `before`: what the cursor is, or the error of reading it.
@@ -212,10 +241,7 @@ local function apply(before, dead, prefix)
         beyond = ms > cursor_ms or (ms == cursor_ms and ordinal > cursor_n)
       end
       if beyond then
-        for r = i, i + 2 * recipients - 2, 2 do
-          stopped = deliver(tonumber(ARGV[r + 1]), dead, prefix, ARGV[r], via[e], fields[e], counts[e])
-          if stopped then break end
-        end
+        stopped = deliver_whole(recipients, i, dead, prefix, e)
         if not stopped then
           cursor = log_ids[e]
           if not equal then cursor_ms, cursor_n = split(cursor) end
@@ -255,8 +281,6 @@ for _ = 1, tonumber(ARGV[5]) do
     for b = 1, blocks do
       if replies[first + b][1] ~= 'behind' then replies[first + b] = { 'aborted', known[b] or '0-0', moved.err } end
     end
-  elseif moved then
-    wrote = true
   end
 end
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { compareIds } from '../lib/redis/ids.ts';
-import { INBOX_ENTRIES } from '../lib/redis/verbs.ts';
+import { INBOX_ENTRIES, Verbs } from '../lib/redis/verbs.ts';
 import {
   attached,
   block,
@@ -426,6 +426,29 @@ describe('out of memory aborts and can be repeated with nothing doubled', () => 
   test('an empty batch', async () => {
     const refused = await outOfMemory(store.redis, () => store.verbs.deliver([block(BOB, '0-0', [], { last: '5-0' })]));
     expect(refused.replies).toMatchObject([{ status: 'aborted', cursor: '0-0' }]);
+  });
+});
+
+describe('a right that is missing is nobody’s own: nobody is set aside, the entry waits, and then comes once', () => {
+  test.each(['hgetall', 'hmget', 'hvals', 'hget', 'xlen', 'pexpire', 'hset', 'xadd'])('%s', async (command) => {
+    const [ann = '', eve = ''] = neighbours(2);
+    for (const user of [ann, eve]) await attached(store.verbs, user);
+    await attached(store.verbs, eve, 'tablet');
+    // Of eve's own message her other device is looked for, which takes other commands than ann's does.
+    const batch = [block(BOB, '0-0', [delivery('1-0', { seq: 1, from: eve, to: [ann, eve] })])];
+    await store.redis.acl('SETUSER', 'limited', 'reset', 'on', '>x', '~*', '&*', '+@all', `-${command}`);
+    const limited = store.redis.duplicate({ username: 'limited', password: 'x' });
+    for (let i = 0; i < 3; i++) {
+      const reply = await new Verbs(limited, keys).deliver(batch).catch(() => undefined);
+      expect(reply?.replies[0]?.status).toBe('aborted');
+    }
+    limited.disconnect();
+    await store.verbs.deliver(batch);
+    expect(await seqs(ann)).toEqual([1]);
+    expect(await seqs(eve)).toEqual([1]);
+    expect(await deadOf(BOB)).toEqual([]);
+    for (const user of [ann, eve]) expect(await store.redis.hexists(keys.devices(user), 'broken')).toBe(0);
+    expect(await conversation(ann)).toBe('1 1001 1 0');
   });
 });
 

@@ -1,14 +1,19 @@
--- Adds one entry (`...`: its fields) to an inbox and keeps its bounds. Returns the new id, or false and the error; on an
--- error nothing was written. The caller has read `devices`. `trimmed` there is raised over whatever is removed, so that
+-- Adds one entry (`...`: its fields) to an inbox and keeps its bounds. Returns the new id, or false and the error when
+-- nothing was written; raises what fails later (`added` has the entry then). The caller has read `devices`. `trimmed` there is raised over whatever is removed, so that
 -- no gap is ever silent; it is never lowered.
 local function raise_trimmed(devices, id)
   local present = redis.call('HGET', devices, 'trimmed')
   if not present or compare(present, id) < 0 then redis.call('HSET', devices, 'trimmed', id) end
 end
 
+-- What this call has added so far: key, id, key, id … Whoever has to stop in the middle takes it back.
+local added = {}
+
 local function push(inbox, devices, cap, ttl_ms, ...)
   local id = redis.pcall('XADD', inbox, '*', ...)
   if type(id) == 'table' then return false, id.err end
+  added[#added + 1] = inbox
+  added[#added + 1] = id
   local held = redis.call('XLEN', inbox)
   if held == 1 and redis.call('PTTL', inbox) == -1 then
     -- Every inbox has a TTL: this one is new, because it expired or was never there. What an older offset might have
@@ -18,12 +23,13 @@ local function push(inbox, devices, cap, ttl_ms, ...)
       redis.call('XTRIM', inbox, 'MAXLEN', 0)
       redis.call('XSETID', inbox, trimmed)
       id = redis.call('XADD', inbox, '*', ...)
+      added[#added] = id
     end
     raise_trimmed(devices, below(id))
   elseif held > cap then
     local removed = redis.call('XRANGE', inbox, '-', '+', 'COUNT', held - cap)
+    raise_trimmed(devices, removed[#removed][1]) -- first: a gap told for nothing is better than one not told
     redis.call('XTRIM', inbox, 'MAXLEN', cap)
-    raise_trimmed(devices, removed[#removed][1])
   end
   -- Seldom enough to cost nothing, often enough for seven days; attaches and sweeps renew it too.
   if held % 8 == 1 or held > cap then redis.call('PEXPIRE', inbox, ttl_ms) end
