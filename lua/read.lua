@@ -8,6 +8,7 @@
 --- include ids
 --- include clock
 --- include inbox
+--- include receipt
 --- include bells
 local cap, ttl_ms, bell_cap = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local stamp = string.format('%d', now_ms())
@@ -31,9 +32,8 @@ local function move(k, a)
   if #others > 0 then
     redis.call('HLEN', devices)
     -- `via`: the session that reads this of the device itself passes it over
-    local id, err = push(inbox, devices, cap, ttl_ms, 'type', 'receipt', 'channel', channel, 'user', user, 'delivered',
-      string.format('%d', math.max(seq, tonumber(ARGV[a + 3]))), 'read', string.format('%d', seq), 'ts', stamp,
-      'via', device)
+    local id, err = push_receipt(inbox, devices, cap, ttl_ms, stamp, channel, user,
+      string.format('%d', math.max(seq, tonumber(ARGV[a + 3]))), string.format('%d', seq), device)
     if not id then return { 'error', err } end
   end
   redis.call('HSET', conversations, channel, string.format('%d %s %d %d', last, ts, unread, seq))

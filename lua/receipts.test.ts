@@ -1,7 +1,22 @@
 /** raise.lua and tell.lua, and a sender's own watermarks in append.lua. */
 import { beforeEach, describe, expect, test } from 'vitest';
+import { compareIds } from '../lib/redis/ids.ts';
 import type { RaiseInput, TellInput } from '../lib/redis/receipt-verbs.ts';
-import { attached, dump, inboxOf, keys, message, nowMs, outOfMemory, rings, useStore, uuid } from './harness.ts';
+import {
+  attached,
+  block,
+  delivery,
+  dump,
+  inboxOf,
+  keys,
+  message,
+  nowMs,
+  outOfMemory,
+  rings,
+  tick,
+  useStore,
+  uuid,
+} from './harness.ts';
 
 const store = useStore();
 const DM = 'dm:alice:bob';
@@ -160,6 +175,47 @@ describe('telling', () => {
     expect(await tell({ user: 'alice', via: 'phone' })).toBe(1);
     expect(await receipts('alice')).toMatchObject([{ user: 'alice', via: 'phone' }]);
     expect(await rings(store.redis, 'gw2')).toEqual(['users alice']);
+  });
+
+  describe('an inbox that fills up, because a device is away', () => {
+    // A call a millisecond, as the looks go by the clock.
+    const tellMany = async (from: number, to: number, more: Partial<TellInput> = {}) => {
+      for (let n = from; n <= to; n++) {
+        await tell({ delivered: n, read: n, ...more });
+        await tick(store.redis);
+      }
+    };
+
+    test('receipts push out no messages: what a later one says as well is removed', async () => {
+      const texts = Array.from({ length: 300 }, (_, i) =>
+        delivery(`${i + 1}-0`, { seq: i + 1, from: 'bob', to: ['alice'] }),
+      );
+      await store.verbs.deliver([block(keys.partitionOf('alice'), '0-0', texts)]);
+      const trimmed = await store.redis.hget(keys.devices('alice'), 'trimmed');
+      await tellMany(1, 1000);
+      await tell({ channel: G, user: 'carol', delivered: 7, read: 7 });
+      const inbox = await inboxOf(store.redis, 'alice');
+      expect(inbox.filter((e) => e.type === 'message').map((e) => Number(e.seq))).toEqual(texts.map((_, i) => i + 1));
+      // In the order of their offsets, and the latest of each member is there.
+      expect(inbox.map((e) => e.offset)).toEqual(inbox.map((e) => e.offset).toSorted(compareIds));
+      expect(inbox.slice(-2)).toMatchObject([{ delivered: '1000' }, { channel: G, delivered: '7' }]);
+      expect(await store.redis.hget(keys.devices('alice'), 'trimmed')).toBe(trimmed);
+    });
+
+    test('one that says more stays, though it is older; and so do those of another device of one’s own', async () => {
+      await attached(store.verbs, 'alice', 'laptop', 'gw2');
+      await tellMany(1, 120, { user: 'alice', via: 'laptop' });
+      await tell({ user: 'alice', delivered: 90, read: 90, via: 'phone' });
+      await tell({ delivered: 900, read: 2 });
+      await tellMany(1, 60, { read: 3 });
+      await tellMany(121, 160, { user: 'alice', via: 'laptop' });
+      const left = await receipts('alice');
+      expect(left.length).toBeLessThan(200);
+      expect(left).toContainEqual(expect.objectContaining({ user: 'alice', delivered: '90', via: 'phone' }));
+      expect(left).toContainEqual(expect.objectContaining({ user: 'bob', delivered: '900', read: '2' }));
+      expect(left).toContainEqual(expect.objectContaining({ user: 'bob', read: '3' }));
+      expect(left.at(-1)).toMatchObject({ user: 'alice', delivered: '160', via: 'laptop' });
+    });
   });
 
   test('unread counts and conversations know nothing of it', async () => {

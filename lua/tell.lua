@@ -9,6 +9,7 @@
 --- include ids
 --- include clock
 --- include inbox
+--- include receipt
 --- include bells
 local cap, ttl_ms, bell_cap = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local stamp = string.format('%d', now_ms())
@@ -23,8 +24,8 @@ for k = 1, #KEYS, 3 do
   local told = false
   for r = a, a + 5 * count - 5, 5 do
     if #live > 2 or (#live == 2 and live[1] ~= ARGV[r + 4]) then
-      local done, id, failed = pcall(push, KEYS[k], KEYS[k + 1], cap, ttl_ms, 'type', 'receipt', 'channel', ARGV[r],
-        'user', ARGV[r + 1], 'delivered', ARGV[r + 2], 'read', ARGV[r + 3], 'ts', stamp, 'via', ARGV[r + 4])
+      local done, id, failed = pcall(push_receipt, KEYS[k], KEYS[k + 1], cap, ttl_ms, stamp, ARGV[r], ARGV[r + 1],
+        ARGV[r + 2], ARGV[r + 3], ARGV[r + 4])
       if not done then failed = type(id) == 'table' and id.err or tostring(id) end
       if failed and not string.find(failed, 'WRONGTYPE', 1, true) then return redis.error_reply(failed) end
       if not failed then

@@ -1,6 +1,6 @@
--- Adds one entry (`...`: its fields) to an inbox and keeps its bounds. Returns the new id, or false and the error when
--- nothing was written; raises what fails later (`added` has the entry then). The caller has read `devices`. `trimmed` there is raised over whatever is removed, so that
--- no gap is ever silent; it is never lowered.
+-- Adds one entry (`...`: its fields) to an inbox and keeps its bounds. Returns the new id, nil, and how many entries there
+-- are; or false and the error when nothing was written; raises what fails later (`added` has the entry then). The caller
+-- has read `devices`. `trimmed` there is raised over whatever is removed, so that no gap is ever silent; it is never lowered.
 local function raise_trimmed(devices, id)
   local present = redis.call('HGET', devices, 'trimmed')
   if not present or compare(present, id) < 0 then redis.call('HSET', devices, 'trimmed', id) end
@@ -33,5 +33,5 @@ local function push(inbox, devices, cap, ttl_ms, ...)
   end
   -- Seldom enough to cost nothing, often enough for seven days; attaches and sweeps renew it too.
   if held % 8 == 1 or held > cap then redis.call('PEXPIRE', inbox, ttl_ms) end
-  return id
+  return id, nil, held
 end
