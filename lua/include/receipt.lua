@@ -2,8 +2,9 @@
 -- well is no use to anyone. In an inbox that fills up, because some device is away, such entries are removed, so that
 -- receipts push out no messages. Nothing is lost by it, so `trimmed` stays.
 --
--- To cost next to nothing: one look a call, at the latest RECENT entries, by one receipt in LOOK_EVERY (as the clock has it).
-local RECENT, LOOK_EVERY = 128, 16
+-- To cost next to nothing: one look a call, at the latest RECENT entries, by one receipt in LOOK_EVERY, as the clock has it (a
+-- prime: what comes at regular intervals meets it too).
+local RECENT, LOOK_EVERY = 128, 17
 local looked = false
 
 local function drop_superseded(inbox)
