@@ -64,7 +64,7 @@ export class Acks {
   private readonly holds: Hold[] = [];
   private count = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
-  private flushedAt = Number.NEGATIVE_INFINITY;
+  private ackedAt = Number.NEGATIVE_INFINITY;
   private flushing: Promise<void> | undefined;
   private readonly options: AcksOptions;
 
@@ -130,14 +130,14 @@ export class Acks {
 
   private schedule(): void {
     this.count += 1;
-    const { every, delayMs, intervalMs, now } = this.options;
-    if (this.count >= every) void this.flush();
+    if (this.count >= this.options.every) void this.flush();
+    else this.timer ??= setTimeout(() => void this.flush(), this.waitMs());
+  }
+
+  private waitMs(): number {
+    const { delayMs, intervalMs, now } = this.options;
     // A clock that was set back must not hold the ack back with it.
-    else
-      this.timer ??= setTimeout(
-        () => void this.flush(),
-        Math.max(delayMs, Math.min(intervalMs, this.flushedAt + intervalMs - now())),
-      );
+    return Math.max(delayMs, Math.min(intervalMs, this.ackedAt + intervalMs - now()));
   }
 
   /** Saves what has been handled, then acks it: never the other way round. */
@@ -145,7 +145,6 @@ export class Acks {
     if (this.timer !== undefined) clearTimeout(this.timer);
     this.timer = undefined;
     this.count = 0;
-    this.flushedAt = this.options.now();
     const next = this.flushing === undefined ? this.save() : this.flushing.then(() => this.save());
     const tracked = next.finally(() => {
       if (this.flushing === tracked) this.flushing = undefined;
@@ -174,7 +173,9 @@ export class Acks {
     if (stored === undefined || sessionOffset === undefined || stored === this.acked) return;
     if (compareOffsets(stored, sessionOffset) > 0) return;
     if (this.acked !== undefined && compareOffsets(stored, this.acked) <= 0) return;
-    if (this.options.write(stored)) this.acked = stored;
+    if (!this.options.write(stored)) return;
+    this.acked = stored;
+    this.ackedAt = this.options.now();
   }
 
   stop(): void {

@@ -8,11 +8,12 @@
  */
 
 import { MillraceError } from '../protocol/errors.ts';
-import type { ErrorFrame, ServerFrame, WelcomeFrame } from '../protocol/frames.ts';
+import type { ErrorFrame, HelloFrame, ServerFrame, WelcomeFrame } from '../protocol/frames.ts';
 import type { Conversations, ConversationsQuery, Receipts } from '../protocol/http.ts';
 import { directChannel } from '../protocol/ids.ts';
 import { MillraceApi } from './api.ts';
 import { Backoff, sleep } from './backoff.ts';
+import { type ConnectOptions, closedError, firstSession, noSessionError } from './connect.ts';
 import { Connection, type ConnectionState } from './connection.ts';
 import { type ClientEvents, describe, Events, type Listener, type Message } from './events.ts';
 import { findSent } from './find.ts';
@@ -34,11 +35,6 @@ import type { Tick, Watermarks } from './receipts.ts';
 import { TokenSource } from './token.ts';
 import type { Presence } from './watches.ts';
 
-export interface ConnectOptions {
-  /** False: reject when the first attempt fails, instead of trying on. */
-  retry?: boolean;
-}
-
 /** Besides what is here it has every HTTP call of MillraceApi: history, conversations, groups. */
 export class MillraceClient extends MillraceApi {
   private readonly options: Settled;
@@ -50,7 +46,7 @@ export class MillraceClient extends MillraceApi {
   private readonly incoming: Incoming;
   private readonly reads: Reads;
   private me: string | undefined;
-  private limits: WelcomeFrame['limits'] | undefined;
+  private contentBytes = Number.POSITIVE_INFINITY;
   private loading: Promise<void> | undefined;
   private session = new AbortController();
   /** The last `error` frame of the session: it says why a close came. */
@@ -77,7 +73,11 @@ export class MillraceClient extends MillraceApi {
       live: (offset) => this.live(offset),
       goaway: (frame) => void events.emit('goaway', frame),
       frame: (frame) => this.receive(frame),
-      heartbeat: () => this.heartbeat(),
+      heartbeat: () => {
+        this.outbox.sweep();
+        this.reads.forgetSettled();
+        void this.incoming.acks.flush();
+      },
       down: (end, retryInMs) => this.down(end, retryInMs),
       failed: events.fail,
     });
@@ -92,10 +92,9 @@ export class MillraceClient extends MillraceApi {
       limit: settled.outboxLimit,
     });
     this.reads = new Reads((frame) => connection.send(frame), now);
-    const loadReceipts = (channel: string) => this.loadReceipts(channel);
-    this.people = new People({ settled, events, connection, loadReceipts });
-    const history: MillraceApi['history'] = (channel, query) => this.history(channel, query);
-    this.incoming = new Incoming({ settled, events, connection, outbox: this.outbox, people: this.people, history });
+    const parts = { settled, events, connection, api: this };
+    this.people = new People(parts);
+    this.incoming = new Incoming({ ...parts, outbox: this.outbox, people: this.people });
   }
 
   /** The user whose messages these are: known once connected. */
@@ -126,18 +125,10 @@ export class MillraceClient extends MillraceApi {
     this.loading ??= this.load();
     await this.loading;
     if (this.connection.isUp) return;
-    const settled = new Promise<void>((resolve, reject) => {
-      const offs = [
-        this.on('connected', () => end(resolve)),
-        this.on('closed', (why) => end(() => reject(closedError(why.code, why.reason)))),
-        this.on('disconnected', (why) => {
-          if (options.retry === false) end(() => this.giveUp(why.reason, why.cause, reject));
-        }),
-      ];
-      const end = (settle: () => void) => {
-        for (const off of offs) off();
-        settle();
-      };
+    const settled = firstSession(this.events, (why) => {
+      if (options.retry !== false) return;
+      this.connection.close();
+      throw noSessionError(this.options.httpUrl, why);
     });
     this.connection.open();
     await settled;
@@ -177,10 +168,6 @@ export class MillraceClient extends MillraceApi {
   /** Deletes one's own message. Resolves and rejects like `send`, in whose order it is. */
   async delete(deletion: Deletion): Promise<Accepted> {
     return this.put(deleteFrame(deletion));
-  }
-
-  private get contentBytes(): number {
-    return this.limits?.content_bytes ?? Number.POSITIVE_INFINITY;
   }
 
   private async put(frame: OutboxFrame): Promise<Accepted> {
@@ -266,29 +253,17 @@ export class MillraceClient extends MillraceApi {
     this.incoming.inlets.end();
   }
 
-  private giveUp(reason: string, cause: unknown, reject: (error: Error) => void): void {
-    this.connection.close();
-    const said = reason === '' ? 'it does not answer' : reason;
-    reject(new MillraceError('unavailable', `no session with ${this.options.httpUrl}: ${said}`, { cause }));
-  }
-
   private async load(): Promise<void> {
     const saved = await this.options.storage.load();
     this.incoming.restore(saved);
     this.outbox.restore(saved.outbox);
   }
 
-  private async hello() {
+  private async hello(): Promise<HelloFrame> {
     const token = await this.tokens.fresh();
     const { device, user } = this.options;
-    const since = this.offset;
-    return {
-      type: 'hello' as const,
-      token,
-      device,
-      ...(since === undefined ? {} : { since }),
-      ...(user === undefined ? {} : { user }),
-    };
+    // What JSON leaves out when it is undefined.
+    return { type: 'hello', token, device, since: this.offset, user } as HelloFrame;
   }
 
   private welcome(frame: WelcomeFrame): void {
@@ -296,7 +271,7 @@ export class MillraceClient extends MillraceApi {
     this.session.abort();
     this.outbox.down();
     this.me = frame.user;
-    this.limits = frame.limits;
+    this.contentBytes = frame.limits.content_bytes;
     this.lastError = undefined;
     this.incoming.welcome(frame);
     this.people.welcome(frame);
@@ -312,12 +287,6 @@ export class MillraceClient extends MillraceApi {
     this.reads.repeat();
     this.people.live();
     this.events.emit('live', { offset });
-  }
-
-  private heartbeat(): void {
-    this.outbox.sweep();
-    this.reads.forgetSettled();
-    void this.incoming.acks.flush();
   }
 
   private down(end: { code: number; reason: string; cause?: unknown }, retryInMs: number | undefined): void {
@@ -341,34 +310,11 @@ export class MillraceClient extends MillraceApi {
   private receive(frame: ServerFrame): void {
     // Only an error right before the close is its reason.
     this.lastError = undefined;
-    switch (frame.type) {
-      case 'message':
-      case 'edited':
-      case 'deleted':
-      case 'created':
-      case 'renamed':
-      case 'member':
-        this.incoming.event(frame);
-        break;
-      case 'receipt':
-        this.incoming.receipt(frame);
-        break;
-      case 'gap':
-        this.incoming.gap(frame);
-        break;
-      case 'presence':
-      case 'typing':
-        this.people.receive(frame);
-        break;
-      case 'accepted':
-        if (this.outbox.accepted(frame)) this.incoming.own(frame);
-        break;
-      case 'error':
-        this.refused(frame);
-        break;
-      default:
-      // `refreshed` needs nothing done; types of a newer server are ignored, as the protocol says.
-    }
+    if (frame.type === 'error') this.refused(frame);
+    else if (frame.type === 'accepted') {
+      if (this.outbox.accepted(frame)) this.incoming.own(frame);
+    } else if (frame.type === 'presence' || frame.type === 'typing') this.people.receive(frame);
+    else this.incoming.receive(frame);
   }
 
   private refused(frame: ErrorFrame): void {
@@ -376,9 +322,4 @@ export class MillraceClient extends MillraceApi {
     this.lastError = frame;
     this.events.fail(new MillraceError(frame.code, describe(frame)));
   }
-}
-
-function closedError(code: number, reason: string): MillraceError {
-  const known = code === 4001 ? 'unauthenticated' : code === 4003 ? 'conflict' : 'unavailable';
-  return new MillraceError(known, `the session was closed for good (${code}${reason === '' ? '' : `: ${reason}`})`);
 }

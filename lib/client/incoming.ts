@@ -2,7 +2,7 @@
  * A frame's way in: order and repetitions (holes) → listeners and iterators → acks. While an iterator is full, what the
  * server sends is left alone, unacked, and asked for again in a new session when there is room.
  */
-import type { AcceptedFrame, EventFrame, GapFrame, ReceiptFrame, WelcomeFrame } from '../protocol/frames.ts';
+import type { AcceptedFrame, EventFrame, ReceiptFrame, ServerFrame, WelcomeFrame } from '../protocol/frames.ts';
 import { Acks, type Hold } from './acks.ts';
 import type { MillraceApi } from './api.ts';
 import type { Connection } from './connection.ts';
@@ -20,7 +20,7 @@ export interface IncomingOptions {
   connection: Connection;
   outbox: Outbox;
   people: People;
-  history: MillraceApi['history'];
+  api: MillraceApi;
 }
 
 export class Incoming {
@@ -33,7 +33,7 @@ export class Incoming {
 
   constructor(options: IncomingOptions) {
     this.options = options;
-    const { settled, events, connection, outbox, history } = options;
+    const { settled, events, connection, outbox, api } = options;
     this.inlets = new Inlets(settled.iteratorLimit, () => this.roomAgain());
     this.acks = new Acks({
       storage: settled.storage,
@@ -46,7 +46,7 @@ export class Incoming {
     });
     this.holes = new Holes({
       acks: this.acks,
-      history: (channel, after, limit) => history(channel, { after, limit }),
+      history: (channel, after, limit) => api.history(channel, { after, limit }),
       show: (event, shown, hold) => this.show(event, shown, hold),
       sending: (channel) => outbox.sending(channel),
       room: () => this.inlets.room(),
@@ -73,7 +73,39 @@ export class Incoming {
     if (!this.overflowing) this.acks.passed(offset);
   }
 
-  event(frame: EventFrame): void {
+  receive(frame: ServerFrame): void {
+    switch (frame.type) {
+      case 'message':
+      case 'edited':
+      case 'deleted':
+      case 'created':
+      case 'renamed':
+      case 'member':
+        this.event(frame);
+        break;
+      case 'receipt':
+        this.receipt(frame);
+        break;
+      case 'gap':
+        if (!this.overflowing) this.options.events.emit('gap', this.holes.gap(frame));
+        break;
+      default:
+      // `refreshed` needs nothing done; types of a newer server are ignored, as the protocol says.
+    }
+  }
+
+  /** The outbox has its answer. */
+  own(accepted: Pick<AcceptedFrame, 'channel' | 'seq' | 'id'>): void {
+    this.options.people.accepted(accepted);
+    this.holes.own(accepted);
+  }
+
+  stop(): void {
+    this.acks.stop();
+    this.holes.stop();
+  }
+
+  private event(frame: EventFrame): void {
     this.acks.sessionOffset = frame.offset;
     if (this.overflowing) return;
     if (this.inlets.full) {
@@ -86,25 +118,10 @@ export class Incoming {
     this.acks.done(frame.offset);
   }
 
-  receipt(frame: ReceiptFrame): void {
+  private receipt(frame: ReceiptFrame): void {
     this.acks.sessionOffset = frame.offset;
     if (!this.overflowing) this.acks.passed(frame.offset);
     this.options.people.receive(frame);
-  }
-
-  gap(frame: GapFrame): void {
-    if (!this.overflowing) this.options.events.emit('gap', this.holes.gap(frame));
-  }
-
-  /** The outbox has its answer. */
-  own(accepted: Pick<AcceptedFrame, 'channel' | 'seq' | 'id'>): void {
-    this.options.people.accepted(accepted);
-    this.holes.own(accepted);
-  }
-
-  stop(): void {
-    this.acks.stop();
-    this.holes.stop();
   }
 
   private settleOwn({ client_id, channel, seq, id, ts }: Message | EventOf<'edited' | 'deleted'>): boolean {

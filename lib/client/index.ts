@@ -4,7 +4,8 @@ export type { ChannelInfo, Conversations, History, HistoryQuery, Members } from 
 export { directChannel } from '../protocol/ids.ts';
 export { MillraceApi, type NewGroup } from './api.ts';
 export { shownForm } from './channel.ts';
-export { type ConnectOptions, MillraceClient } from './client.ts';
+export { MillraceClient } from './client.ts';
+export type { ConnectOptions } from './connect.ts';
 export type { ConnectionState } from './connection.ts';
 export type {
   ChannelEvent,

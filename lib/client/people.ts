@@ -1,9 +1,10 @@
 /** What is known of the others, and told them, besides messages: presence, typing, receipts. */
 import type { AcceptedFrame, PresenceFrame, ReceiptFrame, TypedFrame, WelcomeFrame } from '../protocol/frames.ts';
+import type { MillraceApi } from './api.ts';
 import type { Connection } from './connection.ts';
 import type { ChannelEvent, Events } from './events.ts';
 import type { Settled } from './options.ts';
-import { Receipts, type ReceiptsOptions } from './receipts.ts';
+import { Receipts } from './receipts.ts';
 import { Typing } from './typing.ts';
 import { Watches } from './watches.ts';
 
@@ -11,7 +12,7 @@ export interface PeopleOptions {
   settled: Settled;
   events: Events;
   connection: Connection;
-  loadReceipts: ReceiptsOptions['load'];
+  api: MillraceApi;
 }
 
 export class People {
@@ -19,7 +20,7 @@ export class People {
   readonly typing: Typing;
   readonly receipts: Receipts;
 
-  constructor({ settled, events, connection, loadReceipts }: PeopleOptions) {
+  constructor({ settled, events, connection, api }: PeopleOptions) {
     this.watches = new Watches({
       write: (frame) => connection.send(frame),
       changed: (event) => events.emit('presence', event),
@@ -32,7 +33,7 @@ export class People {
       now: settled.now,
     });
     this.receipts = new Receipts({
-      load: loadReceipts,
+      load: (channel) => api.loadReceipts(channel),
       changed: (event) => events.emit('receipt', event),
       failed: events.fail,
     });
