@@ -68,6 +68,8 @@ async function send(hub: Hub, session: Session, caller: Caller, frame: SendFrame
     metadata,
     device: session.device,
   };
+  // It ends the typing for those who get it: what is typed next is news to them.
+  session.typed?.channels.delete(channel);
   const accepted = await inOrder(session, channel, () => accept(hub.ctx, caller, submission));
   session.sendText(encodeAccepted({ ...accepted, ref: frame.ref }));
 }

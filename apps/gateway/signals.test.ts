@@ -266,6 +266,18 @@ describe('typing', () => {
     expect([writer, own, phone, laptop].map((one) => one.of('typing').length)).toEqual([0, 0, 2, 2]);
   });
 
+  it('is news again after a message, which has ended it', async () => {
+    const [alice, bob] = [somebody('alice'), somebody('bob')];
+    const channel = directChannel(alice, bob);
+    const [writer, reader] = [await connect(alice), await connect(bob)];
+    writer.send({ type: 'typing', channel, on: true });
+    await reader.next('typing');
+    writer.send({ type: 'send', client_id: 'typed', channel, content: 'what was typed' });
+    await writer.next('accepted');
+    writer.send({ type: 'typing', channel, on: true });
+    await until('told again', 5000, () => reader.of('typing').length === 2);
+  });
+
   it('is forbidden in others’ direct channels, and a group of others is not found', async () => {
     const [alice, bob, carol] = [somebody('alice'), somebody('bob'), somebody('carol')];
     const made = await api.as(bob)('POST /v1/channels', { members: [carol] });
