@@ -2,8 +2,9 @@
 import type { ClientSpec, Range } from './orders.ts';
 import { Wire } from './wire.ts';
 
-/** As in the client library: at most one ack per session in this time. */
-const ACK_MS = 1000;
+/** As in the client library: so soon after the first message of a quiet time, then at most one per session a second. */
+const ACK_DELAY_MS = 100;
+const ACK_INTERVAL_MS = 1000;
 const PING_EVERY_MS = 25_000;
 const RETURN_WITHIN_MS = 500;
 const MOST_FAILURES = 20;
@@ -17,10 +18,20 @@ export interface Client {
   state: 'away' | 'connecting' | 'live';
   /** The last offset received: where it resumes. */
   offset: string;
+  /** The last one that it has acked. */
+  acked: string;
+  /** A message is to be acked. */
   ackWaits: boolean;
+  /** The last ack was less than the interval ago. */
+  ackedLately: boolean;
   heardOfAt: number;
   failures: number;
   waiting: { resolve(): void; reject(error: Error): void } | undefined;
+}
+
+interface Due {
+  client: Client;
+  due: number;
 }
 
 export interface FleetEvents {
@@ -43,8 +54,9 @@ export class Fleet {
   addresses: readonly string[] = [];
   reconnects = 0;
   readonly #events: FleetEvents;
-  readonly #acks: { client: Client; due: number }[] = [];
-  #ackHead = 0;
+  /** Acks that come soon, and clients that may ack again: each in the order of their times. */
+  readonly #soon = new Line();
+  readonly #pauses = new Line();
   #pingAt = 0;
 
   constructor(events: FleetEvents) {
@@ -61,7 +73,9 @@ export class Fleet {
         wire: undefined,
         state: 'away',
         offset: '',
+        acked: '',
         ackWaits: false,
+        ackedLately: false,
         heardOfAt: 0,
         failures: 0,
         waiting: undefined,
@@ -94,17 +108,21 @@ export class Fleet {
 
   /** Sends the acks that are due; the generator's clock calls it. */
   tick(now: number): void {
-    let ack = this.#acks[this.#ackHead];
-    while (ack && ack.due <= now) {
-      const { client } = ack;
-      client.ackWaits = false;
-      if (client.state === 'live') client.wire?.send(`{"type":"ack","offset":"${client.offset}"}`);
-      ack = this.#acks[++this.#ackHead];
+    for (const client of this.#soon.take(now)) this.#ack(client, now);
+    for (const client of this.#pauses.take(now)) {
+      client.ackedLately = false;
+      if (client.ackWaits) this.#ack(client, now);
     }
-    if (this.#ackHead > 10_000) {
-      this.#acks.splice(0, this.#ackHead);
-      this.#ackHead = 0;
-    }
+  }
+
+  #ack(client: Client, now: number): void {
+    client.ackWaits = false;
+    if (client.state !== 'live' || client.acked === client.offset) return;
+    client.acked = client.offset;
+    client.wire?.send(`{"type":"ack","offset":"${client.offset}"}`);
+    if (client.ackedLately) return;
+    client.ackedLately = true;
+    this.#pauses.add(client, now + ACK_INTERVAL_MS);
   }
 
   #dial(client: Client): void {
@@ -145,7 +163,7 @@ export class Fleet {
         client.offset = textOf(head, 'offset');
         if (!client.ackWaits) {
           client.ackWaits = true;
-          this.#acks.push({ client, due: performance.now() + ACK_MS });
+          if (!client.ackedLately) this.#soon.add(client, performance.now() + ACK_DELAY_MS);
         }
         if (head.charCodeAt(11) === 0x73 /* me_s_sage */) this.#events.message(client, head);
         return;
@@ -166,6 +184,7 @@ export class Fleet {
       case 0x65 /* error */:
         this.#events.error(client, head);
         return;
+      case 0x72 /* receipt: no reason for an ack, but covered by the next one */:
       case 0x63 /* created */:
         client.offset = textOf(head, 'offset');
     }
@@ -180,7 +199,28 @@ export class Fleet {
       if (client?.state === 'live' && now - client.heardOfAt > PING_EVERY_MS / 2) {
         client.heardOfAt = now;
         client.wire?.send('{"type":"ping"}');
+        this.#ack(client, now);
       }
     }
+  }
+}
+
+/** First come, first due. */
+class Line {
+  readonly #waiting: Due[] = [];
+  #head = 0;
+
+  add(client: Client, due: number): void {
+    this.#waiting.push({ client, due });
+  }
+
+  *take(now: number): Generator<Client> {
+    for (let next = this.#waiting[this.#head]; next && next.due <= now; next = this.#waiting[this.#head]) {
+      this.#head++;
+      yield next.client;
+    }
+    if (this.#head <= 10_000) return;
+    this.#waiting.splice(0, this.#head);
+    this.#head = 0;
   }
 }
