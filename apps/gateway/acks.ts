@@ -3,15 +3,21 @@
  * latest offset matters, so it has at most one ack waiting and one under way.
  *
  * An ack is also a receipt: what it covers is raised and told first (receipts.ts), and only then is it stored.
+ *
+ * What fails and may pass is tried again, for as long as the session lives and some minutes after. What does not pass is
+ * given up: the session's next ack says more, and the device's next hello repeats what was never stored.
  */
 import { compareIds, maxId, ZERO } from '../../lib/redis/ids.ts';
+import { isRetryable } from '../../lib/redis/retryable.ts';
 import { Batcher } from './batcher.ts';
 import type { GatewayContext } from './context.ts';
+import { GivenUp } from './given-up.ts';
 import type { Receipts } from './receipts.ts';
 import { type Covered, cover, isOfOthers, positionOf } from './unacked.ts';
 
 const EVERY_MS = 100;
-const RETRY_MS = 1000;
+/** Jittered, and doubled up to 16 times this. Tests have less patience. */
+const RETRY: Retry = { afterMs: 300, attemptsWhenGone: 100 };
 const PER_CALL = 64;
 /** Entries that are read from an inbox at a time. */
 const PAGE = 100;
@@ -26,19 +32,38 @@ export interface Ack extends Covered {
   again: boolean;
 }
 
+export interface Retry {
+  afterMs: number;
+  /** Of a session that has ended. */
+  attemptsWhenGone: number;
+}
+
+interface Waiting extends Ack {
+  failures: number;
+  /** Not tried before (`performance.now()`). */
+  notBefore: number;
+  /** The session has ended. */
+  gone: boolean;
+}
+
 type Stored = Pick<Ack, 'user' | 'device' | 'offset'>;
 
 export class Acks {
   readonly #ctx: GatewayContext;
   readonly #receipts: Receipts;
   readonly #stores: Batcher<Stored, void>;
-  readonly #waiting = new Map<string, Ack>();
+  readonly #givenUp: GivenUp;
+  readonly #retry: Retry;
+  readonly #waiting = new Map<string, Waiting>();
   readonly #underWay = new Map<string, Promise<void>>();
   #timer: NodeJS.Timeout | undefined;
   #due = 0;
+  #stopped = false;
 
-  constructor(ctx: GatewayContext, receipts: Receipts) {
+  constructor(ctx: GatewayContext, receipts: Receipts, retry = RETRY) {
     this.#ctx = ctx;
+    this.#retry = retry;
+    this.#givenUp = new GivenUp('ack', ctx);
     this.#receipts = receipts;
     const { store, keys, verbs } = ctx;
     this.#stores = new Batcher({
@@ -55,33 +80,48 @@ export class Acks {
 
   add(session: string, ack: Ack): void {
     const waiting = this.#waiting.get(session);
-    this.#waiting.set(session, waiting ? merge(waiting, ack) : ack);
+    const fresh = { failures: 0, notBefore: 0, gone: false };
+    this.#waiting.set(session, waiting ? { ...waiting, ...merge(waiting, ack) } : { ...ack, ...fresh });
     this.#schedule(EVERY_MS);
   }
 
   /** Everything that waits now is stored when it resolves, or waits again. */
   async flush(): Promise<void> {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    for (const [session, ack] of this.#waiting) {
-      if (this.#underWay.has(session)) continue;
-      this.#waiting.delete(session);
-      this.#underWay.set(session, this.#process(session, ack));
-    }
+    for (const session of this.#waiting.keys()) this.#start(session);
     await Promise.all(this.#underWay.values());
+  }
+
+  #start(session: string): void {
+    const ack = this.#waiting.get(session);
+    if (!ack || this.#underWay.has(session)) return;
+    this.#waiting.delete(session);
+    this.#underWay.set(session, this.#process(session, ack));
+  }
+
+  #startDue(): void {
+    this.#timer = undefined;
+    const now = performance.now();
+    let next = Number.POSITIVE_INFINITY;
+    for (const [session, { notBefore }] of this.#waiting) {
+      if (notBefore <= now) this.#start(session);
+      else next = Math.min(next, notBefore);
+    }
+    if (next < Number.POSITIVE_INFINITY) this.#schedule(next - now);
   }
 
   /** The session ends: what it has acked is stored when it resolves, as far as the store answers. */
   async settle(session: string): Promise<void> {
     // What is under way, and then what has come meanwhile.
     for (let i = 0; i < 2 && (this.#waiting.has(session) || this.#underWay.has(session)); i++) {
-      void this.flush();
+      this.#start(session);
       this.#receipts.hurry();
       await this.#underWay.get(session);
     }
+    const left = this.#waiting.get(session);
+    if (left) left.gone = true;
   }
 
-  async #process(session: string, ack: Ack): Promise<void> {
+  async #process(session: string, ack: Waiting): Promise<void> {
     try {
       if (ack.unknownTo !== ZERO) await this.#readUnknown(ack);
       if (ack.covers.size > 0) await this.#receive(ack);
@@ -90,13 +130,23 @@ export class Acks {
       if (this.#waiting.has(session)) this.#schedule(EVERY_MS);
     } catch (error) {
       this.#underWay.delete(session);
-      this.#ctx.metrics.retries.of('ack').inc();
-      this.#ctx.logger.warn({ err: error, user: ack.user }, 'storing an ack failed, it waits for the next time');
-      const newer = this.#waiting.get(session);
-      const repeated = { ...ack, again: true };
-      this.#waiting.set(session, newer ? merge(repeated, newer) : repeated);
-      this.#schedule(RETRY_MS);
+      this.#failed(session, ack, error);
+      if (this.#waiting.has(session)) this.#schedule(EVERY_MS);
     }
+  }
+
+  #failed(session: string, ack: Waiting, error: unknown): void {
+    const failures = ack.failures + 1;
+    if (!isRetryable(error) || (ack.gone && failures > this.#retry.attemptsWhenGone)) {
+      this.#givenUp.count(error, 'an ack is not stored; the next one, or the next hello, says it again');
+      return;
+    }
+    this.#ctx.metrics.retries.of('ack').inc();
+    this.#ctx.logger.warn({ err: error, user: ack.user }, 'storing an ack failed, it waits for the next time');
+    const pause = this.#retry.afterMs * 2 ** Math.min(failures - 1, 4) * (0.5 + Math.random());
+    const repeated = { ...ack, again: true, failures, notBefore: performance.now() + pause };
+    const newer = this.#waiting.get(session);
+    this.#waiting.set(session, newer ? { ...repeated, ...merge(repeated, newer) } : repeated);
   }
 
   async #receive({ user, device, covers, again }: Ack): Promise<void> {
@@ -125,21 +175,22 @@ export class Acks {
 
   #schedule(ms: number): void {
     const due = performance.now() + ms;
+    if (this.#stopped) return;
     if (this.#timer && this.#due <= due) return;
     clearTimeout(this.#timer);
     this.#due = due;
-    this.#timer = setTimeout(() => void this.flush(), ms);
+    this.#timer = setTimeout(() => this.#startDue(), ms);
   }
 
   stop(): void {
+    this.#stopped = true;
     clearTimeout(this.#timer);
   }
 }
 
-function merge(earlier: Ack, later: Ack): Ack {
+function merge(earlier: Ack, later: Ack): Pick<Ack, 'offset' | 'unknownTo' | 'again'> {
   for (const [channel, seq] of later.covers) cover(earlier.covers, channel, seq);
   return {
-    ...earlier,
     offset: maxId(earlier.offset, later.offset),
     unknownTo: maxId(earlier.unknownTo, later.unknownTo),
     again: earlier.again || later.again,

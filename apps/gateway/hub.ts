@@ -270,7 +270,7 @@ export class Hub {
     this.registrations.stop();
     this.#sweeper.stop();
     this.signals.stop();
-    this.receipts.hurry();
+    this.receipts.stop();
     await Promise.all([this.reads.flush(), this.acks.flush()]);
     this.acks.stop();
     await Promise.all(this.#departing);

@@ -6,6 +6,7 @@
  * A receipt takes no sequence number, is never unread, and makes no receipts.
  */
 import { parseChannel } from '../../lib/protocol/ids.ts';
+import { backOff } from '../../lib/redis/follow.ts';
 import {
   type Raised,
   type RaiseInput,
@@ -13,14 +14,17 @@ import {
   type TellInput,
   type Watermarks,
 } from '../../lib/redis/receipt-verbs.ts';
+import { isRetryable } from '../../lib/redis/retryable.ts';
 import { Batcher } from './batcher.ts';
 import type { GatewayContext } from './context.ts';
+import { GivenUp } from './given-up.ts';
 import { isPresent, parseMember } from './membership.ts';
 
 /** A raise is some 5 µs, a tell 10: no call holds Redis for more than about a millisecond. */
 const PER_CALL = 64;
 const GROUPS_EVERY_MS = 1000;
-const TELL_AGAIN_MS = 1000;
+/** An outage of a minute; whoever connects later reads the state. */
+const TELL_ATTEMPTS = 100;
 
 export interface Mark extends Watermarks {
   user: string;
@@ -45,9 +49,12 @@ export class Receipts {
   readonly #reads: Batcher<Mark, boolean>;
   #tick: Tick | undefined;
   #hurried = 0;
+  #stopped = false;
+  readonly #givenUp: GivenUp;
 
   constructor(ctx: GatewayContext) {
     this.#ctx = ctx;
+    this.#givenUp = new GivenUp('receipt', ctx);
     const { store, keys, metrics } = ctx;
     const verbs = new ReceiptVerbs(store.command, keys, (name, seconds) =>
       metrics.redisSeconds.of(name).observe(seconds),
@@ -128,17 +135,28 @@ export class Receipts {
 
   /** A read is settled for its reader: if the others cannot be reached now, that is ours to mend. */
   async #tellUntilTold(mark: Mark, raised: Watermarks & { members: number }): Promise<void> {
-    try {
-      await this.#tellOthers(mark, raised);
-    } catch (error) {
-      this.#ctx.metrics.retries.of('receipt').inc();
-      this.#ctx.logger.warn({ err: error }, 'telling a receipt failed, trying again');
-      setTimeout(() => {
-        this.read({ ...mark, again: true }).catch((error: unknown) => {
-          this.#ctx.logger.warn({ err: error }, 'telling a receipt failed again; the next one says it');
-        });
-      }, TELL_AGAIN_MS).unref();
+    let present: typeof raised | undefined = raised;
+    for (let failures = 1; ; failures++) {
+      try {
+        present ??= await this.#raise({ ...mark, again: true }); // as it is by now; nothing when a newer one is told
+        if (present) await this.#tellOthers(mark, present);
+        return;
+      } catch (error) {
+        if (!isRetryable(error) || failures >= TELL_ATTEMPTS || this.#stopped) {
+          return this.#givenUp.count(error, 'a receipt is not told; the next one of its channel says it');
+        }
+        this.#ctx.metrics.retries.of('receipt').inc();
+        this.#ctx.logger.warn({ err: error }, 'telling a receipt failed, trying again');
+        present = undefined;
+        await backOff(failures + 2);
+      }
     }
+  }
+
+  /** What could not be told is not tried again. */
+  stop(): void {
+    this.#stopped = true;
+    this.hurry();
   }
 
   /** In groups one second's receipts go together: a member's latest, all members' in one ring. */

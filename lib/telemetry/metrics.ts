@@ -269,6 +269,13 @@ export const declarations = {
     help: 'Attempts repeated after a failure that may pass, by operation.',
     labels: ['operation'],
   },
+  givenUp: {
+    name: 'given_up_total',
+    kind: 'counter',
+    unit: 'attempts',
+    help: 'Acks and receipts not tried again, because the failure does not pass (a missing right of Redis), by operation; alarm on any.',
+    labels: ['operation'],
+  },
   archiveBatch: {
     name: 'archive_batch_rows',
     kind: 'histogram',
