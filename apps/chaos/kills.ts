@@ -1,21 +1,26 @@
 /**
- * Kills gateways, fan-out workers and archivers with SIGKILL in the middle of traffic, starts each again at once, and
- * says whether every accepted message was shown by every device exactly once, in order, and archived exactly once.
+ * Kills processes of each role with SIGKILL in the middle of traffic, starts each again at once, and says whether every
+ * accepted message was shown by every device exactly once, in order, and archived exactly once; and whether receipts,
+ * unread counts and presence are in the end what the users did.
  *
- *     node apps/chaos/kills.ts [seconds] [messages per second] [kills]      60 1000 24 by default
+ *     node apps/chaos/kills.ts [seconds] [messages per second] [kills]      60 1000 30 by default
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { openArchive } from '../../lib/archive/index.ts';
 import { MillraceClient } from '../../lib/client/index.ts';
+import { keyspace } from '../../lib/keyspace/index.ts';
+import { PresenceVerbs } from '../../lib/redis/presence-verbs.ts';
 import { Deployment, type MillraceProcess, type ProcessRole } from '../../ops/deployment.ts';
 import { type ProxyTarget, TcpProxy } from '../../ops/proxy.ts';
 import { startRedis } from '../../ops/redis/server.ts';
 import { until } from '../../ops/until.ts';
 import { Ledger, summary, type Verdict } from './ledger.ts';
+import { Marks } from './marks.ts';
 
 export interface KillOptions {
   seconds: number;
@@ -30,16 +35,21 @@ export interface KillOptions {
 
 export interface KillReport {
   verdict: Verdict;
+  /** Receipts, unread counts and ticks that do not say what the users did. */
+  wrongMarks: string[];
+  reads: number;
+  /** Users who are connected, and read as offline. */
+  offline: string[];
   kills: Record<(typeof ROLES)[number], number>;
   /** From the last accepted message until everything was shown, and archived. */
   shownAfterMs: number;
   archivedAfterMs: number;
 }
 
-/** Those a message goes through. */
-const ROLES = ['gateway', 'fanout', 'archiver'] as const satisfies readonly ProcessRole[];
+const ROLES = ['gateway', 'fanout', 'archiver', 'presence', 'pusher'] as const satisfies readonly ProcessRole[];
 const PROCESSES_PER_ROLE = 2;
 const TICK_MS = 20;
+const keys = keyspace(16);
 
 interface Sender {
   client: MillraceClient;
@@ -55,20 +65,22 @@ export async function runKills(options: KillOptions): Promise<KillReport> {
   const deployment = new Deployment({
     redisUrl: redis.url,
     archiveUrl: `sqlite:${join(folder, 'archive.sqlite')}`,
-    env: { LOG_LEVEL: 'info' },
+    env: { LOG_LEVEL: 'info', PARTITIONS: String(keys.partitions) },
   });
   const running = new Map<ProcessRole, MillraceProcess[]>();
   const proxy = await TcpProxy.start(() => (running.get('gateway') ?? []).map(targetOf));
+  const store = new Redis(redis.url);
   const ledger = new Ledger();
+  const marks = new Marks();
   const senders: Sender[] = [];
   try {
     for (const role of ROLES) {
       const started = await Promise.all(Array.from({ length: PROCESSES_PER_ROLE }, () => deployment.start(role)));
       running.set(role, started);
     }
-    await people(options.users, deployment, `http://${proxy.address}`, ledger, senders);
+    await people(options.users, deployment, `http://${proxy.address}`, ledger, marks, senders);
 
-    const kills: KillReport['kills'] = { gateway: 0, fanout: 0, archiver: 0 };
+    const kills: KillReport['kills'] = { gateway: 0, fanout: 0, archiver: 0, presence: 0, pusher: 0 };
     const killing = killAll(options, deployment, running, kills, log);
     await send(options, ledger, senders);
     await killing;
@@ -88,6 +100,24 @@ export async function runKills(options: KillOptions): Promise<KillReport> {
     ).catch((error: Error) => log(error.message));
     const shownAfterMs = performance.now() - acceptedAt;
 
+    marks.wrote(ledger.acceptances);
+    const right = async (what: string, look: () => string[] | Promise<string[]>) => {
+      await until(what, options.settleMs, look, (wrong) => wrong.length === 0).catch((error: Error) =>
+        log(error.message),
+      );
+      return look();
+    };
+    const wrongMarks = [
+      ...(await right('all ticks are right', () => marks.untold())),
+      ...(await right('all receipts are right', () => marks.wrong(store, keys))),
+    ];
+    const presence = new PresenceVerbs(store, keys);
+    const users = [...new Set(senders.map(({ user }) => user))];
+    const offline = await right('all are online', async () => {
+      const seen = await presence.presenceOf(users);
+      return users.filter((_, i) => seen[i]?.status !== 'online');
+    });
+
     const archive = await openArchive(`sqlite:${join(folder, 'archive.sqlite')}`, {
       logger: pino({ level: 'silent' }),
     });
@@ -99,7 +129,8 @@ export async function runKills(options: KillOptions): Promise<KillReport> {
         (missing) => missing.length === 0,
       ).catch((error: Error) => log(error.message));
       const archivedAfterMs = performance.now() - acceptedAt;
-      return { verdict: await ledger.verdict(archive), kills, shownAfterMs, archivedAfterMs };
+      const verdict = await ledger.verdict(archive);
+      return { verdict, wrongMarks, reads: marks.reads, offline, kills, shownAfterMs, archivedAfterMs };
     } finally {
       await archive.close();
     }
@@ -107,17 +138,26 @@ export async function runKills(options: KillOptions): Promise<KillReport> {
     await Promise.all(senders.map(({ client }) => client.close({ timeoutMs: 1 })));
     await deployment.stop();
     await proxy.close();
+    store.disconnect();
     await redis.stop();
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
 /** Each writes to the next two and into a group of eight neighbours; every fifth has a second device. */
-async function people(count: number, deployment: Deployment, url: string, ledger: Ledger, senders: Sender[]) {
+async function people(
+  count: number,
+  deployment: Deployment,
+  url: string,
+  ledger: Ledger,
+  marks: Marks,
+  senders: Sender[],
+) {
   const users = Array.from({ length: count }, (_, i) => `user-${String(i).padStart(3, '0')}`);
   const channelsOf = new Map(users.map((user) => [user, [] as string[]]));
   const name = (channel: string, members: string[]) => {
     ledger.channel(channel, members);
+    marks.channel(channel, members);
     for (const user of members) channelsOf.get(user)!.push(channel);
   };
   for (const [i, user] of users.entries()) {
@@ -134,6 +174,7 @@ async function people(count: number, deployment: Deployment, url: string, ledger
         reconnectCapMs: 2_000,
       });
       ledger.device(client, user, device);
+      marks.device(client, user);
       senders.push({ client, user, device, channels: channelsOf.get(user)! });
     }
   }
@@ -143,6 +184,7 @@ async function people(count: number, deployment: Deployment, url: string, ledger
     const { client } = senders.find(({ user }) => user === members[0])!;
     if (members.length > 1) name((await client.createGroup({ title: `group ${i}`, members })).channel, members);
   }
+  marks.look();
 }
 
 /** Open loop: what is due is sent, whatever the answers take. One in ten goes into a group. */
@@ -196,13 +238,15 @@ function targetOf(process: MillraceProcess): ProxyTarget {
 }
 
 if (import.meta.main) {
-  const [seconds = 60, perSecond = 1000, kills = 24] = process.argv.slice(2).map(Number);
+  const [seconds = 60, perSecond = 1000, kills = 30] = process.argv.slice(2).map(Number);
   const report = await runKills({ seconds, perSecond, kills, users: 80, settleMs: 120_000, log: console.log });
-  console.table({ ...summary(report.verdict), ...report.kills });
+  console.table({ ...summary(report.verdict), reads: report.reads, ...report.kills });
+  const others = [...report.wrongMarks, ...report.offline.map((user) => `${user} is offline`)];
+  for (const line of others.slice(0, 10)) console.log(line);
   console.log(
     `shown ${Math.round(report.shownAfterMs)} ms after the last accepted, archived ${Math.round(report.archivedAfterMs)} ms`,
   );
   const { refused, lost, outOfOrder, shownTwice, strange, notArchived } = report.verdict;
-  const wrong = [refused, lost, outOfOrder, shownTwice, strange, notArchived].some((list) => list.length > 0);
+  const wrong = [refused, lost, outOfOrder, shownTwice, strange, notArchived, others].some((list) => list.length > 0);
   process.exit(wrong ? 1 : 0);
 }

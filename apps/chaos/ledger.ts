@@ -91,6 +91,10 @@ export class Ledger {
     return this.#accepted.size;
   }
 
+  get acceptances(): readonly Accepted[] {
+    return [...this.#accepted.values()];
+  }
+
   get pending(): number {
     return this.#pending.size;
   }
