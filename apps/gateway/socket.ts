@@ -14,6 +14,8 @@ import { bearerOf, identify } from './identify.ts';
 import { tooFast } from './limits.ts';
 import { mayUpgrade } from './origins.ts';
 import { queueOverdue } from './overdue.ts';
+import { unknownRoute } from './routes/errors.ts';
+import { refuseUnreadable } from './routes/server-options.ts';
 import { Session } from './session.ts';
 
 /** Frames that a client may send between its hello and the welcome. */
@@ -53,11 +55,15 @@ export async function registerSocket(app: FastifyInstance, hub: Hub, patience = 
     },
   });
 
+  // An upgrade that is none, which ws would answer with a text of its own.
+  app.websocketServer.on('wsClientError', (error, socket) => refuseUnreadable(error, socket as Socket));
+
   app.get(
     '/v1/ws',
     {
       websocket: true,
       onRequest: async (request) => {
+        if (!request.ws) throw unknownRoute();
         if (greeter.turns.waiting >= WAIT_AT_MOST) {
           throw new MillraceError('unavailable', 'too many clients come at once', { retryAfterMs: comeAgainMs() });
         }

@@ -176,7 +176,12 @@ export const Erasure = Shape({ state: Enum(['none', 'running', 'done']), since: 
 export const ExportLine = Type.Unsafe<Record<string, unknown>>({ type: 'object', additionalProperties: true });
 
 // Health, errors.
-export const Health = Shape({ status: Literal('ok'), service: Literal('millrace'), pid: Integer() });
+export const Health = Shape({
+  status: Literal('ok'),
+  service: Literal('millrace'),
+  pid: Integer(),
+  roles: Text({ description: 'What the process does, separated by commas.' }),
+});
 export const Readiness = Shape({
   status: Enum(['ready', 'not ready']),
   parts: Type.Unsafe<Record<string, string>>({

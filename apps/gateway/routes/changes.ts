@@ -20,9 +20,10 @@ export function changes(ctx: GatewayContext): FastifyPluginAsync {
 
     app.delete(MESSAGE, async (request, reply) => {
       const { channel, seq } = checkPath(MessagePath, request.params);
-      // Many clients cannot send a body with DELETE.
-      const given = request.body === undefined ? checkQuery(DeleteMessageQuery, request.query) : request.body;
-      const { client_id: clientId } = checkBody(DeleteMessage, given, ctx.config.limits);
+      // Many clients cannot send a body with DELETE, and some send an empty object with everything.
+      const inQuery = checkQuery(DeleteMessageQuery, request.query);
+      const inBody = request.body === undefined ? {} : checkBody(DeleteMessageQuery, request.body);
+      const { client_id: clientId } = checkBody(DeleteMessage, { ...inQuery, ...inBody });
       return reply.code(202).send(await change(ctx, callerOf(request), { channel, seq, clientId }));
     });
   };

@@ -26,8 +26,8 @@ export function serverOptions() {
   } satisfies FastifyServerOptions;
 }
 
-/** What Node could not read as HTTP. There is no request to answer, only a socket. */
-function refuseUnreadable(error: NodeJS.ErrnoException, socket: Socket): void {
+/** What Node could not read as HTTP, or ws as an upgrade. There is no request to answer, only a socket. */
+export function refuseUnreadable(error: NodeJS.ErrnoException, socket: Socket): void {
   if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) {
     socket.destroy();
     return;
