@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { createVerifier } from '../../lib/auth/index.ts';
 import { temporaryFolder } from '../../ops/reaper.ts';
 import { findSecret, isAlive } from './credentials.ts';
-import { redisCli } from './inspect.ts';
+import { redisCli } from './looking.ts';
 
 const starter = join(import.meta.dirname, '..', '..', 'ops', 'start.mjs');
 const folder = temporaryFolder('cli');

@@ -7,7 +7,7 @@ import type { RedisStore } from '../../lib/redis/connect.ts';
 import { msOf } from '../../lib/redis/ids.ts';
 import { createLogger } from '../../lib/telemetry/logger.ts';
 import { operatorConfig } from './credentials.ts';
-import { look } from './inspect.ts';
+import { look } from './looking.ts';
 import { ago, show } from './table.ts';
 
 /** `inbox`: a user whose keys have the wrong type. `log`: an entry that cannot be read. `archive`: a row that was refused. */

@@ -7,7 +7,12 @@ export interface Section {
   redisCli: string;
   /** All rows have the first one's columns. */
   rows: Record<string, string | number | boolean | null>[];
+  /** A table shows no more of them; JSON has them all. */
+  atMost?: number;
 }
+
+/** Of lists that grow with the people in them. */
+export const AT_MOST = 50;
 
 export function show(sections: readonly Section[], json: boolean): void {
   if (json) {
@@ -24,13 +29,15 @@ export function show(sections: readonly Section[], json: boolean): void {
   const style = process.stdout.isTTY
     ? { head: ['bold'], border: ['gray'], compact: true }
     : { head: [], border: [], compact: true };
-  for (const { title, redisCli, rows } of sections) {
+  for (const { title, redisCli, rows: all, atMost = all.length } of sections) {
+    const rows = all.slice(0, atMost);
     console.log(`\n${title}`);
     const [first] = rows;
     if (first) {
       const table = new Table({ head: Object.keys(first), style });
       for (const row of rows) table.push(Object.values(row).map((value) => (value === null ? '–' : String(value))));
       console.log(table.toString());
+      if (rows.length < all.length) console.log(`  … and ${all.length - rows.length} more: --json has them all`);
     } else {
       console.log('  nothing');
     }
