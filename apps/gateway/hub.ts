@@ -20,11 +20,13 @@ import { Renderer } from './render.ts';
 import type { Session } from './session.ts';
 import { Signals, type SignalTimes } from './signals.ts';
 import { Sweeper } from './sweep.ts';
+import { Turns } from './turns.ts';
 
 /** Entries that a replay reads at a time. */
 const REPLAY_COUNT = 64;
-/** Thousands who leave at once do not hold up the sends of those who stay. */
+/** Thousands who leave at once do not hold up the sends of those who stay: so many under way, so few begun in a turn. */
 const DETACHES_AT_ONCE = 64;
+const DETACHES_PER_TURN = 8;
 
 export class Hub {
   readonly ctx: GatewayContext;
@@ -43,6 +45,7 @@ export class Hub {
   readonly #lease: GatewayLease;
   readonly #departing = new Set<Promise<void>>();
   readonly #detaches = pLimit(DETACHES_AT_ONCE);
+  readonly #leavers = new Turns(DETACHES_PER_TURN);
 
   constructor(ctx: GatewayContext, times: Partial<LeaseTimes> & SignalTimes = {}) {
     this.ctx = ctx;
@@ -134,6 +137,7 @@ export class Hub {
   }
 
   async #detach(session: Session, user: string): Promise<void> {
+    await this.#leavers.next();
     await this.acks.settle(session.id);
     await this.registrations.detach(session, user);
   }

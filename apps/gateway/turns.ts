@@ -1,5 +1,5 @@
 /**
- * Lets newcomers in a few at a time: at most so many per turn of the event loop, in the order in which they came. Between
+ * Lets newcomers in (and leavers out) a few at a time: at most so many per turn of the event loop, in the order in which they came. Between
  * two turns the sockets of those who are in are served, so thousands who come back at once are a queue and not a standstill.
  *
  * An upgrade or a hello costs a few hundred microseconds of the event loop, and one poll hands over up to 1,024 ready
