@@ -54,6 +54,10 @@ let worker: FanoutWorker;
 let unreadable: Set<string>;
 
 class HeldVerbs extends Verbs {
+  override apart(): Promise<Verbs> {
+    return Promise.resolve(this);
+  }
+
   override async deliver(blocks: readonly Block[]) {
     await calls.pass();
     const reply = await super.deliver(blocks);

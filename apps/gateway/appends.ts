@@ -44,12 +44,13 @@ export class Appends {
 }
 
 class AppendLane {
-  readonly #ctx: Pick<Parts, 'verbs'>;
+  readonly #ctx: Pick<Parts, 'verbs' | 'store'>;
+  #verbs: Verbs | undefined;
   #waiting: Waiting[] = [];
   #scheduled = false;
   #calledAt = 0;
 
-  constructor(ctx: Pick<Parts, 'verbs'>) {
+  constructor(ctx: Pick<Parts, 'verbs' | 'store'>) {
     this.#ctx = ctx;
   }
 
@@ -74,7 +75,8 @@ class AppendLane {
   async #call(): Promise<void> {
     const batch = this.#waiting.splice(0, PER_CALL);
     try {
-      const replies = await this.#ctx.verbs.appendAll(batch.map((w) => w.message));
+      this.#verbs ??= await this.#ctx.verbs.apart(this.#ctx.store);
+      const replies = await this.#verbs.appendAll(batch.map((w) => w.message));
       batch.forEach((waiting, i) => {
         const reply = replies[i];
         if (reply === undefined || reply instanceof Error) waiting.reject(reply);

@@ -1,15 +1,16 @@
 /**
- * Blocking reads. Each has a connection of its own (it holds up everything behind it on the same one) to the server
- * that has the partition's keys now.
+ * Connections of one's own, to the server that has a partition's keys now: for blocking reads, which hold up everything
+ * behind them, and for scripts that are called one after the other anyway, at a fraction of what the shared connection
+ * costs.
  *
- * A read must settle, whatever happens to the server: a connection that ioredis re-establishes may forget the command
- * for ever, and a frozen server keeps its sockets open. So ioredis reconnects nothing here; a watchdog ends every read,
- * destroys the socket, and the next read makes a new one.
+ * A call must settle, whatever happens to the server: a connection that ioredis re-establishes may forget the command
+ * for ever, and a frozen server keeps its sockets open. So ioredis reconnects nothing here; a watchdog ends every call,
+ * destroys the socket, and the next call makes a new one.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import { RedisTimeoutError, RedisUnreachableError } from './errors.ts';
-import { StreamReader } from './stream-reader.ts';
+import { Wire } from './wire.ts';
 
 export interface StreamEntry {
   id: string;
@@ -32,6 +33,9 @@ export interface BlockingConnection {
     streams: readonly { key: string; after: string }[],
     options: { count: number; blockMs?: number },
   ): Promise<StreamBatch[]>;
+  /** As ioredis' own: rejects when there is no reply within 5 s, and when the connection breaks. One call at a time. */
+  evalsha(sha: string, keys: number, ...rest: (string | number)[]): Promise<unknown>;
+  eval(body: string, keys: number, ...rest: (string | number)[]): Promise<unknown>;
   /** Called after a reconnect, perhaps to another server, before the read that caused it goes out. */
   onReconnect(listener: () => void): void;
   close(): void;
@@ -56,13 +60,17 @@ const GRACE_MS = 2000;
 const CONNECT_TIMEOUT_MS = 3000;
 const MAX_BACKOFF_MS = 1000;
 const MAX_REDIRECTIONS = 5;
+/** As long as a command on the shared connection may take. */
+const SCRIPT_TIMEOUT_MS = 5000;
+
+type XreadReply = [key: string, entries: [id: string, fields: string[]][]][] | null;
 
 export class WatchedConnection implements BlockingConnection {
   readonly #dialer: Dialer;
   readonly #listeners: (() => void)[] = [];
   readonly #unsubscribe: () => void;
   #client: Redis | undefined;
-  #reader: { client: Redis; reader: StreamReader } | undefined;
+  #wire: { client: Redis; wire: Wire } | undefined;
   /** Left because another server has the keys now: a read that this ended goes on there. */
   #left: Redis | undefined;
   #opening: Promise<Redis> | undefined;
@@ -98,30 +106,50 @@ export class WatchedConnection implements BlockingConnection {
     if (blockMs !== undefined && !(blockMs >= 1 && blockMs <= MAX_BLOCK_MS)) {
       throw new RangeError(`a blocking read waits from 1 to ${MAX_BLOCK_MS} ms, not ${blockMs}`);
     }
-    const args = [...streams.map(({ key }) => key), ...streams.map(({ after }) => after)];
+    const parts = ['XREAD', 'COUNT', count, ...(blockMs === undefined ? [] : ['BLOCK', Math.ceil(blockMs)]), 'STREAMS'];
+    for (const { key } of streams) parts.push(key);
+    for (const { after } of streams) parts.push(after);
     for (let redirections = 0; ; redirections++) {
       const client = await this.open();
       try {
-        const reading = this.#readerOf(client).xread(count, blockMs, args);
-        const reply = await this.#watched(client, reading, blockMs ?? 0);
+        const reply = (await this.#call(client, parts, (blockMs ?? 0) + GRACE_MS)) as XreadReply;
         return (reply ?? []).map(([key, entries]) => ({
           key,
           entries: entries.map(([id, fields]) => ({ id, fields })),
         }));
       } catch (error) {
-        const [word, , address] = error instanceof Error ? error.message.split(' ', 3) : [];
-        // UNBLOCKED: the server became a replica while we waited. It would answer the next read, but lag behind.
-        if (word === 'MOVED' || word === 'UNBLOCKED') this.#drop(client);
-        if (word === 'MOVED') this.#moved = address;
-        const elsewhere = word === 'MOVED' || (client === this.#left && !this.#closed);
+        // A read may be repeated wherever the keys are now.
+        const elsewhere = wordOf(error) === 'MOVED' || (client === this.#left && !this.#closed);
         if (!elsewhere || redirections >= MAX_REDIRECTIONS) throw error;
       }
     }
   }
 
-  #readerOf(client: Redis): StreamReader {
-    if (this.#reader?.client !== client) this.#reader = { client, reader: new StreamReader(client) };
-    return this.#reader.reader;
+  evalsha(sha: string, keys: number, ...rest: (string | number)[]): Promise<unknown> {
+    return this.#script('EVALSHA', sha, keys, rest);
+  }
+
+  eval(body: string, keys: number, ...rest: (string | number)[]): Promise<unknown> {
+    return this.#script('EVAL', body, keys, rest);
+  }
+
+  /** Sent once: whether a script whose answer did not come was executed is unknown. */
+  async #script(command: string, script: string, keys: number, rest: readonly (string | number)[]): Promise<unknown> {
+    return this.#call(await this.open(), [command, script, keys, ...rest], SCRIPT_TIMEOUT_MS);
+  }
+
+  async #call(client: Redis, parts: readonly (string | number)[], withinMs: number): Promise<unknown> {
+    if (this.#wire?.client !== client) this.#wire = { client, wire: new Wire(client) };
+    try {
+      return await withTimeout(this.#wire.wire.call(parts), withinMs, `no reply to ${parts[0]}`);
+    } catch (error) {
+      const word = wordOf(error);
+      if (word === 'MOVED') this.#moved = (error as Error).message.split(' ', 3)[2];
+      // UNBLOCKED, READONLY: the server became a replica. It would answer the next read, but lag behind.
+      const gone = word === 'MOVED' || word === 'UNBLOCKED' || word === 'READONLY';
+      if (gone || error instanceof RedisTimeoutError) this.#drop(client);
+      throw error;
+    }
   }
 
   /** The connection, made anew when there is none. Rejects within a few seconds when that is not possible. */
@@ -167,15 +195,6 @@ export class WatchedConnection implements BlockingConnection {
     return client;
   }
 
-  async #watched<T>(client: Redis, reading: Promise<T>, blockMs: number): Promise<T> {
-    try {
-      return await withTimeout(reading, blockMs + GRACE_MS, 'no reply to a blocking read');
-    } catch (error) {
-      if (error instanceof RedisTimeoutError) this.#drop(client);
-      throw error;
-    }
-  }
-
   /** Ends the connection at once; what waits on it is rejected. */
   #drop(client: Redis): void {
     if (this.#client === client) this.#client = undefined;
@@ -195,6 +214,11 @@ async function withTimeout<T>(promise: Promise<T>, ms: number, what: string): Pr
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** The first word of a reply that is an error. */
+function wordOf(error: unknown): string | undefined {
+  return error instanceof Error ? error.message.split(' ', 1)[0] : undefined;
 }
 
 function messageOf(error: unknown): string {

@@ -157,7 +157,7 @@ describe('a standalone server', () => {
     const error = await frozen(server, () =>
       failure(connection.xread([{ key: keys.log(2), after: '0-0' }], { count: 1, blockMs: 200 })),
     );
-    expect(error.message).toMatch(/no reply to a blocking read within 2200 ms/);
+    expect(error.message).toMatch(/no reply to XREAD within 2200 ms/);
     expect(isRetryable(error)).toBe(true);
     expect(performance.now() - started).toBeLessThan(4000);
     await store.command.xadd(keys.log(2), '1-1', 'a', 'b');

@@ -18,7 +18,7 @@ function forBlocking(settings: Settings): Settings {
     connectionName: `${settings.connectionName}-blocking`,
     lazyConnect: true,
     enableAutoPipelining: false,
-    // Read by StreamReader.
+    // Read by Wire.
     protocol: 2,
     retryStrategy: null,
   };

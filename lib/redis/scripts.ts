@@ -7,7 +7,6 @@
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import type { Cluster, Redis } from 'ioredis';
 
 const folder = new URL('../../lua/', import.meta.url);
 
@@ -67,11 +66,17 @@ export function script(name: ScriptName): Script {
   return entry;
 }
 
+/** What runs scripts: an ioredis client, or a connection of one's own. */
+export interface ScriptHost {
+  evalsha(sha: string, keys: number, ...rest: (string | number)[]): Promise<unknown>;
+  eval(body: string, keys: number, ...rest: (string | number)[]): Promise<unknown>;
+}
+
 /** Told of every call: name, seconds from call to reply. */
 export type ScriptObserver = (name: ScriptName, seconds: number) => void;
 
 export async function run<Reply>(
-  redis: Redis | Cluster,
+  redis: ScriptHost,
   name: ScriptName,
   keys: readonly string[],
   args: readonly (string | number)[],

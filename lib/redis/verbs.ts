@@ -2,9 +2,11 @@
  * One typed method per script of `lua/`: builds its keys, orders its arguments, names its reply.
  */
 import type { LogRole } from '../keyspace/index.ts';
+import type { RedisStore } from './connect.ts';
 import { DedupeWindow, type OtherWindow } from './dedupe-window.ts';
 import { type Block, type BlockReply, deliverCall } from './delivery.ts';
 import { ScriptCaller } from './script-caller.ts';
+import type { ScriptHost } from './scripts.ts';
 
 /** Bounds that the scripts keep; design §10. */
 export const INBOX_ENTRIES = 500;
@@ -99,8 +101,17 @@ export interface Actor {
 }
 export type GroupReply = 'ok' | 'not_found' | 'forbidden' | 'conflict' | 'bad_request';
 
-export class Verbs extends ScriptCaller {
+export class Verbs extends ScriptCaller<ScriptHost> {
   readonly #window = new DedupeWindow();
+
+  /**
+   * The same over a connection of its own, for callers that have one call in flight: the shared one costs several times
+   * as much a call. In a cluster it would be a connection per partition, so there these are the verbs themselves.
+   */
+  async apart(store: RedisStore): Promise<Verbs> {
+    if (store.kind === 'cluster') return this;
+    return new Verbs(await store.blocking(0, this.keys.partitions), this.keys, this.observe);
+  }
 
   async append(message: AppendInput): Promise<AppendReply> {
     const [reply] = await this.appendAll([message]);
