@@ -1,13 +1,13 @@
 /**
  * Sends that arrive close together go to the store in one script call (design §5: a call costs Redis and Node more than a
- * message in it does). A lone send goes at once; while sends keep coming, a call leaves every two milliseconds, and the
+ * message in it does). A lone send goes at once; while sends keep coming, a call leaves every few milliseconds, and the
  * next only after the last one's answer.
  */
 import type { Keyspace } from '../../lib/keyspace/index.ts';
 import type { RedisStore } from '../../lib/redis/connect.ts';
+import { busyPauseMs } from '../../lib/redis/pause.ts';
 import type { AppendInput, AppendReply, Verbs } from '../../lib/redis/verbs.ts';
 
-const BUSY_PAUSE_MS = 2;
 /** At 15 to 33 µs each (design §10), a call holds Redis for about a millisecond. */
 const PER_CALL = 32;
 
@@ -49,6 +49,7 @@ class AppendLane {
   #waiting: Waiting[] = [];
   #scheduled = false;
   #calledAt = 0;
+  #pauseMs = busyPauseMs(0);
 
   constructor(ctx: Pick<Parts, 'verbs' | 'store'>) {
     this.#ctx = ctx;
@@ -65,8 +66,8 @@ class AppendLane {
     if (this.#scheduled || this.#waiting.length === 0) return;
     this.#scheduled = true;
     const call = () => void this.#call();
-    if (performance.now() - this.#calledAt < BUSY_PAUSE_MS && this.#waiting.length < PER_CALL) {
-      setTimeout(call, BUSY_PAUSE_MS);
+    if (performance.now() - this.#calledAt < this.#pauseMs && this.#waiting.length < PER_CALL) {
+      setTimeout(call, this.#pauseMs);
     } else {
       setImmediate(call); // with what else this turn of the event loop reads from its sockets
     }
@@ -86,6 +87,7 @@ class AppendLane {
       for (const waiting of batch) waiting.reject(error);
     }
     this.#calledAt = performance.now();
+    this.#pauseMs = busyPauseMs(batch.length);
     this.#scheduled = false;
     this.#schedule();
   }
