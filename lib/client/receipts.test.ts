@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { newClient, startServer } from './harness.ts';
-import type { ReceiptEvent } from './index.ts';
+import type { Conversations, ReceiptEvent, Watermarks } from './index.ts';
+import { Receipts } from './receipts.ts';
 import { until } from './scripted-server.ts';
 
 const DM = 'dm:alice:bob';
@@ -78,6 +79,48 @@ describe('receipts', () => {
     await until('a third session', () => server.sessions.length === 3 && client.state === 'live');
     await client.history(DM);
     expect(server.historyCalls.map((call) => call.split('/').at(-1))).toEqual(['receipts', 'messages']);
+  });
+
+  it('of direct channels come with the conversation list too; only the channels used latest are remembered', async () => {
+    const told: ReceiptEvent[] = [];
+    const receipts = new Receipts({
+      load: () => expect.unreachable(),
+      changed: (event) => void told.push(event),
+      failed: (error) => expect.unreachable(String(error)),
+    });
+    receipts.begin('bob');
+    const of = (channel: string, peer?: Watermarks): Conversations['conversations'][number] => {
+      const same = { last_seq: 9, read_seq: 9, unread: 0, last_message: null };
+      return { channel, ...same, ...(peer === undefined ? {} : { peer }) };
+    };
+    const conversations = [of(DM, { delivered: 9, read: 4 }), of('g:one'), of('dm:bob:bob')];
+    receipts.listed({ conversations, unread_total: 0, offset: '1-0' });
+    expect(told).toEqual([{ channel: DM, user: 'alice', delivered: 9, read: 4 }]);
+    expect([4, 9, 10].map((seq) => receipts.tick(DM, seq))).toEqual(['read', 'delivered', 'sent']);
+    expect(receipts.tick('dm:bob:bob', 1)).toBe('read');
+    for (let i = 0; i < 600; i++) {
+      receipts.raise(`g:${i}`, 'alice', { delivered: 1, read: 1 });
+      if (i < 300) receipts.tick(DM, 1);
+    }
+    expect(receipts.tick(DM, 4)).toBe('read');
+    expect(receipts.tick('g:599', 1)).toBe('read');
+    expect(receipts.tick('g:0', 1)).toBe('sent');
+  });
+
+  it('of who is removed do not count any more, and who is added has nothing to read of what was before', async () => {
+    const receipts = new Receipts({ load: async () => [], changed: () => {}, failed: () => {} });
+    receipts.begin('bob');
+    receipts.loaded('g:one', [
+      { user: 'alice', delivered: 5, read: 5 },
+      { user: 'bob', delivered: 5, read: 5 },
+      { user: 'carol', delivered: 0, read: 0 },
+    ]);
+    const member = { type: 'member', channel: 'g:one', id: '', role: 'member', by: 'bob', ts: 0 } as const;
+    expect(receipts.tick('g:one', 5)).toBe('sent');
+    receipts.shown({ ...member, seq: 6, user: 'carol', action: 'removed' });
+    expect(receipts.tick('g:one', 5)).toBe('read');
+    receipts.shown({ ...member, seq: 7, user: 'dave', action: 'added' });
+    expect([5, 8].map((seq) => receipts.tick('g:one', seq))).toEqual(['read', 'sent']);
   });
 });
 
