@@ -36,6 +36,7 @@ export class People {
       load: (channel) => api.loadReceipts(channel),
       changed: (event) => events.emit('receipt', event),
       failed: events.fail,
+      random: settled.random,
     });
   }
 
@@ -75,5 +76,6 @@ export class People {
   stop(): void {
     this.typing.stop();
     this.watches.stop();
+    this.receipts.stop();
   }
 }

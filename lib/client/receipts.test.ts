@@ -87,6 +87,7 @@ describe('receipts', () => {
       load: () => expect.unreachable(),
       changed: (event) => void told.push(event),
       failed: (error) => expect.unreachable(String(error)),
+      random: Math.random,
     });
     receipts.begin('bob');
     const of = (channel: string, peer?: Watermarks): Conversations['conversations'][number] => {
@@ -108,7 +109,7 @@ describe('receipts', () => {
   });
 
   it('of who is removed do not count any more, and who is added has nothing to read of what was before', async () => {
-    const receipts = new Receipts({ load: async () => [], changed: () => {}, failed: () => {} });
+    const receipts = new Receipts({ load: async () => [], changed: () => {}, failed: () => {}, random: Math.random });
     receipts.begin('bob');
     receipts.loaded('g:one', [
       { user: 'alice', delivered: 5, read: 5 },
@@ -121,6 +122,20 @@ describe('receipts', () => {
     expect(receipts.tick('g:one', 5)).toBe('read');
     receipts.shown({ ...member, seq: 7, user: 'dave', action: 'added' });
     expect([5, 8].map((seq) => receipts.tick('g:one', seq))).toEqual(['read', 'sent']);
+  });
+
+  it('missed in a break are asked for until there is an answer', async () => {
+    const { server, client, errors } = await connected({ reconnectBaseMs: 20, reconnectCapMs: 20 });
+    const { seq } = await client.send({ channel: DM, content: 'looked at' });
+    expect(client.tick(DM, seq)).toBe('sent');
+    server.receipts.set(DM, [{ user: 'alice', delivered: 1, read: 1 }]);
+    server.historyStatus = 503;
+    server.cut();
+    await until('asked twice', () => server.historyCalls.length >= 2);
+    expect(client.tick(DM, seq)).toBe('sent');
+    server.historyStatus = 200;
+    await until('read', () => client.tick(DM, seq) === 'read');
+    expect(errors).toEqual([]);
   });
 });
 

@@ -8,6 +8,7 @@
 import { MillraceError } from '../protocol/errors.ts';
 import type { Conversations, Receipts as ReceiptList } from '../protocol/http.ts';
 import { parseChannel } from '../protocol/ids.ts';
+import { Backoff, sleep } from './backoff.ts';
 import type { ChannelEvent, ReceiptEvent } from './events.ts';
 
 /** Channels remembered. */
@@ -28,6 +29,7 @@ export interface ReceiptsOptions {
   load: (channel: string) => Promise<ReceiptList['receipts']>;
   changed: (event: ReceiptEvent) => void;
   failed: (error: unknown) => void;
+  random: () => number;
 }
 
 interface Known {
@@ -43,6 +45,8 @@ export class Receipts {
   /** The one used longest ago first. */
   private readonly channels = new Map<string, Known>();
   private missed = false;
+  /** Aborts the questions of the session. */
+  private asking = new AbortController();
   private readonly options: ReceiptsOptions;
 
   constructor(options: ReceiptsOptions) {
@@ -115,6 +119,11 @@ export class Receipts {
   /** From here on receipts are missed. */
   down(): void {
     this.missed = true;
+    this.stop();
+  }
+
+  stop(): void {
+    this.asking.abort();
   }
 
   live(): void {
@@ -123,19 +132,30 @@ export class Receipts {
     const open = [...this.channels]
       .filter(([channel, { marks, own, wanted }]) => wanted && this.tickIn(channel, marks, own) !== 'read')
       .map(([channel]) => channel);
-    void this.reload(open.slice(-ASKED_AGAIN));
+    this.asking = new AbortController();
+    void this.reload(open.slice(-ASKED_AGAIN), this.asking.signal);
   }
 
-  private async reload(channels: readonly string[]): Promise<void> {
+  private async reload(channels: readonly string[], signal: AbortSignal): Promise<void> {
+    const backoff = new Backoff({ baseMs: 500, capMs: 30_000, random: this.options.random });
     for (const channel of channels) {
-      if (this.missed) return;
-      try {
-        await this.options.load(channel);
-      } catch (error) {
-        const code = error instanceof MillraceError ? error.code : undefined;
-        if (code === 'not_found' || code === 'forbidden') this.channels.delete(channel);
-        else this.options.failed(error);
-      }
+      while (!signal.aborted && !(await this.asked(channel, signal))) await sleep(backoff.next(), signal);
+    }
+  }
+
+  /** False when it has to be asked again. */
+  private async asked(channel: string, signal: AbortSignal): Promise<boolean> {
+    try {
+      await this.options.load(channel);
+      return true;
+    } catch (error) {
+      if (signal.aborted) return false;
+      const code = error instanceof MillraceError ? error.code : undefined;
+      // The break may have been a server's end, and the call have gone to it too.
+      if (code === 'unavailable' || code === 'rate_limited') return false;
+      if (code === 'not_found' || code === 'forbidden') this.channels.delete(channel);
+      else this.options.failed(error);
+      return true;
     }
   }
 
