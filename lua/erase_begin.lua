@@ -9,7 +9,7 @@ local known = redis.call('HMGET', KEYS[1], 'state', 'since')
 local since = known[2]
 if known[1] ~= 'running' then
   since = string.format('%d', now_ms())
-  redis.call('DEL', KEYS[1])
+  redis.call('HDEL', KEYS[1], 'ends')
   redis.call('HSET', KEYS[1], 'state', 'running', 'since', since)
 end
 redis.call('SADD', KEYS[2], ARGV[1])

@@ -13,6 +13,7 @@ redis.call('DEL', KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8])
 redis.pcall('ZREM', KEYS[9], ARGV[1])
 redis.pcall('SPUBLISH', KEYS[8], string.format('offline %d', now_ms()))
 redis.call('HDEL', KEYS[1], 'ends')
-redis.call('HSET', KEYS[1], 'state', 'done')
+-- What they wrote so far is gone for readers of the log's tail too, where it is for a while.
+redis.call('HSET', KEYS[1], 'state', 'done', 'until', string.format('%d', now_ms()))
 redis.call('SREM', KEYS[2], ARGV[1])
 return 1

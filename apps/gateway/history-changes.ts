@@ -30,14 +30,17 @@ export class Changes {
 
   /** The row as it is after these changes. The archive may be ahead of them: what is newer there stays. */
   applyTo(row: ArchiveRow): ArchiveRow {
-    if (this.#deleted.has(row.target?.id ?? row.id)) {
-      const { content: _, metadata: __, edited: ___, ...rest } = row;
-      return row.type === 'message' ? { ...rest, deleted: true } : rest;
-    }
+    if (this.#deleted.has(row.target?.id ?? row.id)) return withoutText(row);
     const edit = row.type === 'message' && !row.deleted ? this.#edits.get(row.id) : undefined;
     if (edit?.content === undefined || (row.edited !== undefined && row.edited.seq >= edit.seq)) return row;
     return { ...row, content: edit.content, edited: { seq: edit.seq, at: edit.ts } };
   }
+}
+
+/** The row as it is once its message is deleted, or its author erased. */
+export function withoutText(row: ArchiveRow): ArchiveRow {
+  const { content: _, metadata: __, edited: ___, ...rest } = row;
+  return row.type === 'message' ? { ...rest, deleted: true } : rest;
 }
 
 /** The changes above a log id. `complete` is false when there are more than a page may cost to look at. */

@@ -91,6 +91,7 @@ async function read(
     },
     changes: (from, maxHops) => verbs.walk(channel, from, 1, maxHops, 'prior'),
     archivedTo: '0-0',
+    erasedUntil: async () => new Map(),
     channel,
     query,
     head,

@@ -2,7 +2,7 @@ import { type LogEntry, rowOf } from '../../lib/archive/from-log.ts';
 import type { Archive, ArchiveRow } from '../../lib/archive/index.ts';
 import type { History, HistoryEntry } from '../../lib/protocol/http.ts';
 import { compareIds, ZERO } from '../../lib/redis/ids.ts';
-import { changesAbove, type Walk } from './history-changes.ts';
+import { changesAbove, type Walk, withoutText } from './history-changes.ts';
 import { historyEntry } from './history-entry.ts';
 
 /**
@@ -18,6 +18,8 @@ import { historyEntry } from './history-entry.ts';
  * * when the log has no more, the archive is read once more for what is still open, because an archiver may have
  *   written and trimmed in between; what is then in neither is void;
  * * without the archive, or when the walk is at its bound, a gap stays open, and `complete_to` ends before it;
+ * * the archive has erased what an erased user wrote; the log's tail still holds it: of a page that was made without the
+ *   archive the text is left out here;
  * * changes that the archive may not have applied yet are looked up in the log (`history-changes.ts`).
  */
 export interface HistoryRequest {
@@ -35,6 +37,8 @@ export interface HistoryRequest {
   archivedTo: string;
   /** What the caller may see, both ends included; undefined: all. */
   intervals?: readonly { from: number; to?: number }[];
+  /** Of those of these users who were erased: up to when, ms. */
+  erasedUntil(users: readonly string[]): Promise<ReadonlyMap<string, number>>;
   /** Told that the archive (the page is then made from the log, as far as that goes) or an entry could not be read. */
   archiveFailed(error: unknown): void;
 }
@@ -65,15 +69,18 @@ export async function readHistory(request: HistoryRequest): Promise<History> {
   found.add(archived ?? []);
   const walked = await walk(request, found);
   let open = found.gaps().filter((gap) => gap.from < walked.reached);
+  let fromArchive = archived !== undefined;
   if (open.length > 0 && archived !== undefined && walked.ended) {
     const again = await readArchive(request, open, newest);
     found.add(again ?? []);
+    fromArchive = again !== undefined;
     open = again === undefined ? found.gaps().filter((gap) => gap.from < walked.reached) : [];
   }
   const lowest = open[0]?.from;
   const { rows, complete } = await latestState(request, found.page(), archived !== undefined);
+  const shown = fromArchive ? rows : await withoutErased(request, rows);
   return {
-    messages: rows.map(historyEntry).filter((entry): entry is HistoryEntry => entry !== undefined),
+    messages: shown.map(historyEntry).filter((entry): entry is HistoryEntry => entry !== undefined),
     last_seq: head.seq,
     complete_to: !complete ? 0 : lowest === undefined ? head.seq : lowest - 1,
   };
@@ -91,6 +98,11 @@ async function latestState(
   }
   const { changes, complete } = await changesAbove(walk, head.changed, above, archiveFailed);
   return { rows: rows.map((row) => changes.applyTo(row)), complete };
+}
+
+async function withoutErased({ erasedUntil }: HistoryRequest, rows: ArchiveRow[]): Promise<ArchiveRow[]> {
+  const erased = await erasedUntil([...new Set(rows.map(({ from }) => from))]);
+  return rows.map((row) => (row.ts <= (erased.get(row.from) ?? Number.NEGATIVE_INFINITY) ? withoutText(row) : row));
 }
 
 /** The sequence numbers asked for that the caller may see, ascending and apart. */

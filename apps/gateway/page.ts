@@ -21,6 +21,7 @@ export async function pageOf(
     head: { seq, last, changed },
     archivedTo: position ?? ZERO,
     intervals,
+    erasedUntil: (users) => ctx.accounts.erasedUntil(users),
     archiveFailed: (error) => ctx.logger.warn({ err: error, channel }, 'part of the history could not be read'),
   });
 }

@@ -44,6 +44,12 @@ export class AccountVerbs extends ScriptCaller {
     return { state: (state ?? 'none') as Erasure['state'], since: since ? Number(since) : null };
   }
 
+  /** Of those who were erased: up to when (ms). What they wrote by then is shown to nobody. */
+  async erasedUntil(users: readonly string[]): Promise<Map<string, number>> {
+    const all = await Promise.all(users.map((user) => this.redis.hget(this.keys.erasure(user), 'until')));
+    return new Map(users.flatMap((user, i) => (all[i] ? [[user, Number(all[i])] as const] : [])));
+  }
+
   async eraseFromChannel(user: string, channel: string, upToMs: number): Promise<void> {
     const keys = [this.keys.channel(channel), this.keys.members(channel), this.keys.receipts(channel)];
     const direct = channel.startsWith('dm:') ? 1 : 0;

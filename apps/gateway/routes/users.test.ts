@@ -1,0 +1,51 @@
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
+import { History } from '../../../lib/protocol/http.ts';
+import { type Api, answered, startApi } from './testing.ts';
+
+let api: Api;
+beforeAll(async () => {
+  api = await startApi();
+});
+afterEach(() => vi.restoreAllMocks());
+afterAll(() => api.stop());
+
+let count = 0;
+const send = (from: string, to: string, content: string) =>
+  api.as(from)('POST /v1/messages', { to, content, client_id: `c${count++}` });
+const history = async (user: string, channel: string) =>
+  answered(History, (await api.as(user)(`GET /v1/channels/${channel}/messages?limit=50&after=0`)).body).messages;
+const begin = (user: string) => api.as(user)(`DELETE /v1/users/${user}`);
+/** What the archiver does at the very end. */
+async function finish(user: string): Promise<void> {
+  const { since } = await api.ctx.accounts.erasure(user);
+  expect(await api.ctx.accounts.finishErasure(user, since ?? 0)).toBe(true);
+}
+
+test('what an erased user wrote is shown to nobody, though the log’s tail has it and the archive does not answer', async () => {
+  await send('alice', 'bob', 'a secret');
+  await send('bob', 'alice', 'an answer');
+  const edit = { client_id: 'e', content: 'an edited secret' };
+  expect((await api.as('alice')('PATCH /v1/channels/dm:alice:bob/messages/1', edit)).status).toBe(202);
+  vi.spyOn(api.ctx.archive, 'page').mockRejectedValue(new Error('the archive is away'));
+  expect((await history('bob', 'dm:alice:bob')).map((m) => 'content' in m && m.content)).toEqual([
+    'an edited secret',
+    'an answer',
+    'an edited secret',
+  ]);
+  await begin('alice');
+  await finish('alice');
+  const expected = [
+    { type: 'message', seq: 1, from: 'alice', deleted: true },
+    { type: 'message', seq: 2, from: 'bob', content: 'an answer' },
+    { type: 'edited', seq: 3, target: 1, from: 'alice' },
+  ];
+  const messages = await history('bob', 'dm:alice:bob');
+  expect(messages).toMatchObject(expected);
+  expect(JSON.stringify(messages)).not.toContain('secret');
+  // Whoever has the id now is heard; and while they are erased in turn, the former’s texts do not come back.
+  await send('alice', 'bob', 'hello from another alice');
+  expect((await history('bob', 'dm:alice:bob')).at(-1)).toMatchObject({ content: 'hello from another alice' });
+  await begin('alice');
+  expect((await history('bob', 'dm:alice:bob')).slice(0, 3)).toMatchObject(expected);
+  expect(JSON.stringify(await history('bob', 'dm:alice:bob'))).not.toContain('secret');
+});
