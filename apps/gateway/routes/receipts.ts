@@ -25,7 +25,9 @@ export function receipts(ctx: GatewayContext): FastifyPluginAsync {
         command.hgetall(ctx.keys.members(channel)),
         command.hgetall(ctx.keys.receipts(channel)),
       ]);
-      return { receipts: membersOf(members).map(({ user }) => ({ user, ...watermarksOf(stored[user]) })) };
+      // A map: users may have the names that every object has.
+      const marks = new Map(Object.entries(stored));
+      return { receipts: membersOf(members).map(({ user }) => ({ user, ...watermarksOf(marks.get(user)) })) };
     });
   };
 }
