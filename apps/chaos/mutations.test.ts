@@ -106,11 +106,12 @@ describe(`mutations from seed ${SEED}`, () => {
       const token = stage.deployment.token(`fuzz-${i % SESSIONS}`);
       const valid = calls(`fuzz-${i % SESSIONS}`);
       while (sent++ < REQUESTS) {
-        const [line, body] = mutator.pick(valid);
+        const [line, body, as] = mutator.pick(valid);
         const [method = '', target = ''] = line.split(' ');
         const path = mutator.chance(0.5) ? mutator.path(target) : target;
         const payload = body === undefined ? undefined : mutator.mutate(JSON.stringify(body));
-        const headers = mutator.headers({ authorization: `Bearer ${token}`, 'content-type': 'application/json' });
+        const own = as === undefined ? token : stage.deployment.token(as);
+        const headers = mutator.headers({ authorization: `Bearer ${own}`, 'content-type': 'application/json' });
         const answer = await ask(agent, stage.gateway(i), method, path, headers, payload);
         count(statuses, answer.status);
         const told = `${method} ${path} ${payload?.toString('latin1')}: ${answer.status} ${answer.body}`;
@@ -148,7 +149,8 @@ describe(`mutations from seed ${SEED}`, () => {
     ];
   }
 
-  function calls(user: string): [string, object?][] {
+  /** The third: who says it, where it would do harm to the others. */
+  function calls(user: string): [line: string, body?: object | undefined, as?: string][] {
     return [
       ['POST /v1/messages', { to: 'neighbour-of-all', content: 'text', client_id: 'h1', metadata: { a: 'b' } }],
       ['POST /v1/messages', { channel: group, content: 'text', client_id: 'h2' }],
@@ -161,6 +163,22 @@ describe(`mutations from seed ${SEED}`, () => {
       [`PUT /v1/channels/${group}/members/somebody`, { role: 'member' }],
       [`DELETE /v1/channels/${group}/members/somebody`],
       ['GET /v1/conversations?limit=20&cursor=abc'],
+      [`PATCH /v1/channels/${group}/messages/2`, { client_id: 'h4', content: 'other' }],
+      [`DELETE /v1/channels/${group}/messages/3`, { client_id: 'h5' }],
+      [`DELETE /v1/channels/${group}/messages/3?client_id=h6`],
+      [`GET /v1/channels/${group}/receipts`],
+      ['GET /v1/presence?users=neighbour,fuzz-0'],
+      ['GET /v1/devices'],
+      ['PUT /v1/devices/phone', { platform: 'web', push_token: 'token' }],
+      ['DELETE /v1/devices/phone'],
+      ['GET /v1/blocks'],
+      ['PUT /v1/blocks/nobody'],
+      ['DELETE /v1/blocks/nobody'],
+      [`GET /v1/users/${user}/export`],
+      [`GET /v1/users/${user}/erasure`],
+      [`DELETE /v1/users/erased-${user}`, undefined, `erased-${user}`],
+      ['POST /v1/messages', { to: 'nobody', content: 'text', client_id: 'h7' }, `erased-${user}`],
+      ['GET /v1/asyncapi.json'],
       ['GET /v1/openapi.json'],
       ['GET /healthz'],
       ['GET /readyz'],
