@@ -50,6 +50,8 @@ export class FcmStandIn {
   exchanges = 0;
   /** Decides each answer; by default all is well. */
   answer: (token: string) => Answer = () => 'ok';
+  /** The token service takes the question and never answers. */
+  mute = false;
   /** Sent with `quota` and `unavailable`. */
   retryAfterS: number | undefined;
   /** A service account's file, as FCM_CREDENTIALS names it. */
@@ -161,6 +163,7 @@ export class FcmStandIn {
       return;
     }
     this.exchanges++;
+    if (this.mute) return;
     json(response, 200, { access_token: ACCESS_TOKEN, expires_in: 3600, token_type: 'Bearer' });
   }
 }

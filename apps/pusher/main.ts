@@ -34,7 +34,6 @@ export async function startPusher(ctx: AppContext, options: PusherOptions = {}):
   const queue = new PushQueue(store, keys, ctx.incarnation);
   const sender = options.sender ?? (await openSender(ctx));
   logger.info(sender.description);
-  const waker = new Waker({ queue, push, sender, metrics, logger, pace: options.pace ?? PACE });
 
   const held = new Set<number>();
   /** The partitions whose group is there. */
@@ -58,6 +57,9 @@ export async function startPusher(ctx: AppContext, options: PusherOptions = {}):
       await waker.leave(p);
     },
   });
+
+  const holds = (p: number) => leases.held().includes(p);
+  const waker = new Waker({ queue, push, sender, metrics, logger, pace: options.pace ?? PACE, holds });
 
   let stopping = false;
   let claimAt = 0;

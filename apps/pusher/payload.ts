@@ -42,10 +42,25 @@ export function messageFor(wake: Wake, snippet: PushSnippet, nowMs: number): Tok
   };
 }
 
+/** As `lua/include/wakeups.lua` cuts it, in bytes: from here on something may be missing. */
+const CUT_BYTES = 237;
+const people = new Intl.Segmenter(undefined, { granularity: 'grapheme' });
+
+const printable = (text: string) => text.replace(/\p{Cc}+/gu, ' ').trim();
+
+/** A line for a lock screen. What was cut between two code points may end in half of what people call a character. */
+function lineOf(snippet: string): string {
+  const line = printable(snippet);
+  if (Buffer.byteLength(snippet) < CUT_BYTES) return line;
+  const whole = [...people.segment(line)].slice(0, -1).map(({ segment }) => segment);
+  return whole.length === 0 ? '' : `${whole.join('')}…`;
+}
+
 function textFor({ count, sender, senderName, snippet }: Wake, mode: PushSnippet): { title: string; body?: string } {
   const howMany = count === 1 ? 'New message' : `${count} new messages`;
   if (mode === 'none') return { title: howMany };
-  const title = senderName === '' ? sender : senderName;
-  if (mode === 'sender' || snippet === '') return { title, body: howMany };
-  return { title, body: count === 1 ? snippet : `${snippet} (+${count - 1})` };
+  const title = printable(senderName) || sender;
+  const line = mode === 'sender' ? '' : lineOf(snippet);
+  if (line === '') return { title, body: howMany };
+  return { title, body: count === 1 ? line : `${line} (+${count - 1})` };
 }

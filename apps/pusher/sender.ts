@@ -31,8 +31,8 @@ export type Outcome =
 export interface Sender {
   /** In words, for the log line at start. */
   readonly description: string;
-  /** Never rejects. */
-  send(wake: Wake): Promise<Outcome>;
+  /** Never rejects. When `leaving` comes first it ends at once, as something that may pass. */
+  send(wake: Wake, leaving?: AbortSignal): Promise<Outcome>;
   close(): Promise<void>;
 }
 

@@ -40,6 +40,8 @@ interface User {
   jobs: Job[];
   timer?: NodeJS.Timeout;
   running?: Promise<void>;
+  /** Aborted when an answer is not waited for any longer: the partition is left. */
+  leaving: AbortController;
   /** Devices that FCM did not take the last wake-up of. */
   retries: Map<string, { attempts: number; notBefore: number }>;
 }
@@ -51,8 +53,12 @@ export interface WakerOptions {
   metrics: Metrics;
   logger: Logger;
   pace?: Pace;
+  /** Is the partition ours, by the clock: a process that was frozen finds out here, before it sends what others have sent. */
+  holds(partition: number): boolean;
 }
 
+/** Answers that FCM owes are waited for this long when a partition is left: its next worker, and a stop, wait too. */
+const LEAVE_MS = 2000;
 /** A burst's entries fall due some milliseconds apart, and are one wake-up. */
 const BURST_MS = 50;
 
@@ -81,7 +87,13 @@ export class Waker {
     if (this.#known.has(name)) return;
     this.#known.add(name);
     const { user } = entry.wakeup;
-    const state: User = this.#users.get(user) ?? { user, partition: entry.partition, jobs: [], retries: new Map() };
+    const state: User = this.#users.get(user) ?? {
+      user,
+      partition: entry.partition,
+      jobs: [],
+      retries: new Map(),
+      leaving: new AbortController(),
+    };
     this.#users.set(user, state);
     // What waited in the queue has waited; the clocks of store and process may differ by a little.
     const waited = Math.max(0, Date.now() - Number(entry.id.slice(0, entry.id.indexOf('-'))));
@@ -99,7 +111,11 @@ export class Waker {
       clearTimeout(state.timer);
       this.#users.delete(state.user);
     }
+    const giveUp = setTimeout(() => {
+      for (const state of users) state.leaving.abort();
+    }, LEAVE_MS);
     await Promise.all(users.map((state) => state.running));
+    clearTimeout(giveUp);
     const ids = users.flatMap((state) => state.jobs.map((job) => job.id));
     for (const id of ids) this.#known.delete(`${partition} ${id}`);
     await this.#o.queue.handBack(partition, ids);
@@ -201,7 +217,13 @@ export class Waker {
       metrics.pushesSuppressed.of('moved').inc(jobs.length);
       return settle();
     }
-    const outcome: Outcome = await sender.send({ ...wakeup, device, ...target });
+    if (state.leaving.signal.aborted || !this.#o.holds(state.partition)) {
+      // Soon to be left; should the partition stay ours after all, they are looked at again.
+      for (const job of jobs) job.dueAt = performance.now() + this.#pace.backoffMs;
+      return;
+    }
+    const outcome: Outcome = await sender.send({ ...wakeup, device, ...target }, state.leaving.signal);
+    if (state.leaving.signal.aborted && outcome.kind === 'retry') return; // the next worker's
     if (outcome.kind === 'sent') {
       metrics.pushesSent.of(target.platform).inc();
       return settle();
