@@ -12,30 +12,36 @@ const ALL = Array.from({ length: PARTITIONS }, (_, p) => p);
 
 let killed: Room;
 let shaken: Room;
+let restarted: Room;
+/** The full form (`CHAOS=full`): Redis is away for longer than a lease lasts. */
+const AWAY_MS = process.env.CHAOS === 'full' ? 35_000 : 2000;
 
 /** Two gateways with twenty users each, and all that is published of them. */
 class Room {
   readonly world: World;
   readonly verbs: PresenceVerbs;
   readonly gateways: readonly MillraceProcess[];
+  readonly reaper: MillraceProcess;
   readonly heard = new Map<string, Presence['status'][]>();
   readonly sessions: RawSession[] = [];
 
-  private constructor(world: World, gateways: readonly MillraceProcess[]) {
+  private constructor(world: World, gateways: readonly MillraceProcess[], reaper: MillraceProcess) {
     this.world = world;
     this.gateways = gateways;
+    this.reaper = reaper;
     this.verbs = new PresenceVerbs(world.redis, keys);
   }
 
   static async open(): Promise<Room> {
     const world = await World.start();
-    const [first, second] = await Promise.all([
+    const [first, second, reaper] = await Promise.all([
       world.deployment.start('gateway'),
       world.deployment.start('gateway'),
       world.deployment.start('presence'),
     ]);
-    const room = new Room(world, [first, second]);
+    const room = new Room(world, [first, second], reaper);
     const subscriber = world.redis.duplicate();
+    for (const redis of [world.redis, subscriber]) redis.on('error', () => undefined); // it is killed
     subscriber.on('smessage', (channel: string, message: string) => {
       const presence = parsePresence(message);
       const user = channel.slice(channel.lastIndexOf(':') + 1);
@@ -92,9 +98,9 @@ class Room {
 }
 
 beforeAll(async () => {
-  [killed, shaken] = await Promise.all([Room.open(), Room.open()]);
+  [killed, shaken, restarted] = await Promise.all([Room.open(), Room.open(), Room.open()]);
 });
-afterAll(() => Promise.all([killed?.stop(), shaken?.stop()]));
+afterAll(() => Promise.all([killed?.stop(), shaken?.stop(), restarted?.stop()]));
 
 it.concurrent('one of two gateways killed: its users are offline within two lease times, last seen when it last lived', async () => {
   const killedAt = Date.now();
@@ -143,3 +149,40 @@ it.concurrent('a gateway frozen for twenty seconds, then presence forgotten, the
   for (const history of shaken.histories(shaken.users(1))) expect(history).toMatch(/^(online ){1,2}offline online$/);
   expect(shaken.sessions.every((session) => session.socket.readyState === 1)).toBe(true);
 }, 120_000);
+
+it.concurrent('Redis killed and started again from its file, after all leases are over: nobody is ever offline', async () => {
+  const { world } = restarted;
+  const leases = await world.redis.keys('gateway:*');
+  expect(leases).toHaveLength(2 * PARTITIONS);
+  // As long as it is away, or as if it were away for longer than a lease.
+  if (AWAY_MS < 30_000) await Promise.all(leases.map((lease) => world.redis.pexpire(lease, 500)));
+  const before = await restarted.verbs.presenceOf(restarted.users());
+  await world.restartRedis(AWAY_MS);
+  expect(await restarted.verbs.presenceOf(restarted.users())).toEqual(before);
+  const backAt = Date.now();
+  await Promise.all([restarted.renewedSince(backAt, 0), restarted.renewedSince(backAt, 1)]);
+  expect(await world.redis.exists(...leases)).toBe(2 * PARTITIONS);
+
+  // The reaper is frozen, longer than its own leases last, and another has taken over before it wakes.
+  const [leaver] = restarted.sessions;
+  await restarted.reaper.kill('SIGSTOP');
+  leaver?.socket.close();
+  const left = Date.now();
+  const other = await world.deployment.start('presence');
+  const partitions = async () => {
+    const holders = await world.redis.mget(...ALL.map((p) => keys.lease(p, 'presence')));
+    return holders.filter((holder) => holder?.includes(`-${other.pid}-`)).length;
+  };
+  await until('another has all partitions', CONVERGED_MS, partitions, (count) => count === PARTITIONS);
+  const [gone = '', ...others] = restarted.users();
+  await restarted.allAre('offline', [gone]);
+  await restarted.reaper.kill('SIGCONT');
+  await Promise.all([restarted.renewedSince(Date.now(), 0), restarted.renewedSince(Date.now(), 1)]);
+  expect(restarted.histories([gone])).toEqual(['online offline']);
+  const [{ since } = { since: null }] = await restarted.verbs.presenceOf([gone]);
+  expect(since).toBeGreaterThan(left - 1000);
+  expect(since).toBeLessThan(left + 5000);
+  expect(await restarted.verbs.presenceOf(others)).toEqual(before.slice(1));
+  expect(restarted.histories(others)).toEqual(['online']);
+  expect(restarted.sessions.slice(1).every((session) => session.socket.readyState === 1)).toBe(true);
+}, 150_000);

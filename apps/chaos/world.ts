@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { type ChannelEvent, MillraceClient } from '../../lib/client/index.ts';
 import { type Keyspace, keyspace } from '../../lib/keyspace/index.ts';
@@ -25,12 +26,12 @@ export class World {
   readonly redis: Redis;
   readonly verbs: Verbs;
   readonly deployment: Deployment;
-  readonly server: RedisServer;
+  readonly #servers: [RedisServer, ...RedisServer[]];
   readonly #folder: string;
   readonly #clients: MillraceClient[] = [];
 
   private constructor(server: RedisServer, folder: string) {
-    this.server = server;
+    this.#servers = [server];
     this.#folder = folder;
     this.redis = new Redis(server.url);
     this.verbs = new Verbs(this.redis, keys);
@@ -39,6 +40,18 @@ export class World {
 
   static async start(): Promise<World> {
     return new World(await startRedis(), mkdtempSync(join(tmpdir(), 'millrace-chaos-')));
+  }
+
+  get server(): RedisServer {
+    return this.#servers[0];
+  }
+
+  /** Kills Redis, and starts it again on the same port from its append-only file. */
+  async restartRedis(awayMs: number): Promise<void> {
+    const { dir, port } = this.server;
+    this.server.kill('SIGKILL');
+    await sleep(awayMs);
+    this.#servers.unshift(await startRedis({ dir, port }));
   }
 
   /** Processes that reach the same Redis another way: through a proxy. The caller stops it. */
@@ -123,7 +136,7 @@ export class World {
     await Promise.all(this.#clients.map((client) => client.close({ timeoutMs: 1 })));
     await this.deployment.stop();
     this.redis.disconnect();
-    await this.server.stop();
+    for (const server of this.#servers) await server.stop();
     rmSync(this.#folder, { recursive: true, force: true });
   }
 }

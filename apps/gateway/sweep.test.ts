@@ -1,0 +1,99 @@
+/** How fast registrations are asserted again: a storm of reasons makes no storm of commands. */
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { until } from '../../ops/until.ts';
+import type { Feed } from './feed.ts';
+import type { Hub } from './hub.ts';
+import { type Api, startApi } from './routes/testing.ts';
+import type { Session } from './session.ts';
+import { Sweeper } from './sweep.ts';
+
+const USERS = 1000;
+const PER_CALL = 64;
+const PACE_MS = 20;
+
+let api: Api;
+beforeAll(async () => {
+  api = await startApi();
+});
+afterAll(() => api?.stop());
+
+interface Call {
+  users: string[];
+  at: number;
+  endedAt: number;
+}
+
+/** A thousand users with a session each, registered; and each call that asserts some of them. */
+async function crowd() {
+  const { ctx } = api;
+  await ctx.store.command.flushall();
+  const calls: Call[] = [];
+  const verbs = Object.create(ctx.verbs) as typeof ctx.verbs;
+  verbs.reassert = async (gateway, sessions) => {
+    const call: Call = { users: sessions.map(({ user }) => user), at: performance.now(), endedAt: Infinity };
+    calls.push(call);
+    try {
+      return await ctx.verbs.reassert(gateway, sessions);
+    } finally {
+      call.endedAt = performance.now();
+    }
+  };
+  const feeds = Array.from({ length: USERS }, (_, i) => {
+    const feed = { user: `user-${i}`, sessions: new Set<Session>(), live: new Set() } as unknown as Feed;
+    const session = { id: `s${i}`, device: 'phone', offset: '0-0', open: true, feed, gapToldAt: '' };
+    feed.sessions.add(session as unknown as Session);
+    return feed;
+  });
+  const [limits, gateway] = [{ maxSessions: 8, maxDevices: 8 }, ctx.incarnation];
+  await Promise.all(
+    feeds.map(({ user }, i) => ctx.verbs.attach({ user, device: 'phone', session: `s${i}`, gateway, ...limits })),
+  );
+  const hub = { ctx: { ...ctx, verbs }, feeds: () => feeds, mark: () => {} } as unknown as Hub;
+  const sweeper = new Sweeper(hub);
+  const users = feeds.map(({ user }) => user);
+  const online = async () => (await ctx.presence.presenceOf(users)).filter(({ status }) => status === 'online').length;
+  return { feeds, calls, sweeper, online };
+}
+
+it('a store that forgot presence hears of all again: in few commands, one after the other, with pauses', async () => {
+  const { feeds, calls, sweeper, online } = await crowd();
+  const forgotten = (await api.ctx.store.command.keys('*')).filter((key) => /^(presence|sessions|served):/.test(key));
+  await api.ctx.store.command.del(...forgotten);
+  expect(await online()).toBe(0);
+  // Every partition has the same reason, twice.
+  for (let i = 0; i < 2; i++) sweeper.assert(feeds);
+  await until('all are online', 20_000, online, (count) => count === USERS);
+  sweeper.stop();
+  expect(calls).toHaveLength(Math.ceil(USERS / PER_CALL));
+  expect(Math.max(...calls.map(({ users }) => users.length))).toBe(PER_CALL);
+  expect(new Set(calls.flatMap(({ users }) => users)).size).toBe(USERS);
+  // Timers count whole milliseconds.
+  for (const [i, { at }] of calls.slice(1).entries()) {
+    expect(at - (calls[i]?.endedAt ?? 0)).toBeGreaterThanOrEqual(PACE_MS - 2);
+  }
+});
+
+it('what fails is asserted again, also paced; who has left meanwhile is not', async () => {
+  const { feeds, calls, sweeper } = await crowd();
+  await api.ctx.store.command.call('ACL', 'SETUSER', 'default', '-evalsha', '-eval');
+  try {
+    sweeper.assert(feeds);
+    await until(
+      'a call failed',
+      20_000,
+      () => calls.length,
+      (count) => count > 0,
+    );
+  } finally {
+    await api.ctx.store.command.call('ACL', 'SETUSER', 'default', '+@all');
+  }
+  for (const feed of feeds.slice(-100)) feed.sessions.clear();
+  await until(
+    'all the others are asserted',
+    20_000,
+    () => new Set(calls.flatMap(({ users }) => users)).size,
+    (n) => n >= USERS - 100,
+  );
+  sweeper.stop();
+  expect(calls.flatMap(({ users }) => users)).not.toContain(`user-${USERS - 1}`);
+});
