@@ -2,10 +2,11 @@
 -- again changes nothing else.
 --
 -- KEYS  1 inbox  2 devices  3 sessions  4 cursor  5 presence  6 leaving  7 served by this gateway  8 gateways
+--       9 erasure
 -- ARGV  1 device  2 session id  3 gateway  4 since or ''  5 most sessions at once  6 inbox TTL ms  7 dormant after ms
 --       8 bell prefix `bell:{u}:`  9 entries a bell may hold  10 user  11 most known devices
 -- Reply {'ok', position, end of the inbox, first hello 0|1, gap 0|1, oldest offset or '', replaced gateway or '',
---        replaced session or '', acked offset as stored, came online 0|1} · {'too_many'}. A `since` beyond what the device
+--        replaced session or '', acked offset as stored, came online 0|1} · {'too_many'} · {'erasing'}. A `since` beyond what the device
 --        had acked counts as an ack, but is not stored as one here: what it covers becomes receipts first, see ack.lua
 --- include ids
 --- include clock
@@ -16,6 +17,7 @@ local device, session, gateway, since = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local now, ttl_ms = now_ms(), tonumber(ARGV[6])
 if since ~= '' and not split(since) then return redis.error_reply('ERR since is not an offset') end
 
+if redis.call('HGET', KEYS[9], 'state') == 'running' then return { 'erasing' } end
 local all = redis.call('HGETALL', sessions)
 local others, replaced_gateway, replaced_session = 0, '', ''
 for i = 1, #all, 2 do

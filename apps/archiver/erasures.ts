@@ -6,7 +6,9 @@
  * 2. The ends of all logs are noted. Until fan-out and archiver have passed them nothing of the user's is final: an entry
  *    behind them would bring text into the archive, or an event into the inbox, after they were emptied.
  * 3. What the user wrote up to those ends is erased in the archive, written as if right after them: no replay of the log
- *    wins over it. The channels' keys forget the user, and last the user's own keys go.
+ *    wins over it. The channels' keys forget the user, others' blocks of the user end, and last the user's own keys go.
+ *
+ * Meanwhile nobody acts as the user (attach.lua, apps/gateway/erasing.ts), so what was noted in step 2 is all there is.
  */
 import { v1 } from 'uuid';
 import type { Archive } from '../../lib/archive/index.ts';
@@ -134,6 +136,8 @@ export class Erasures {
     for (const channel of channels) {
       await accounts.eraseFromChannel(user, channel, Math.max(since, msOf(endOf(channel))));
     }
+    // Of others: they were meant for who is gone, not for whoever has the id next.
+    for (const other of await accounts.blockedBy(user)) await accounts.unblock(other, user);
     await archive.forgetChannels(user, [...ends, `${since}-0`].reduce(maxId));
     if (!(await accounts.finishErasure(user, since))) return;
     const seconds = (performance.now() - started) / 1000;

@@ -86,6 +86,9 @@ describe('erasure', () => {
     await bob.next('message', { content: 'secret of the group' });
     await stage.call('alice', 'PUT /v1/devices/phone', { platform: 'android', push_token: 'a token of alice' });
     await stage.call('alice', 'PUT /v1/blocks/carl');
+    // One of them has never written to her.
+    for (const other of ['dora', 'erik']) await stage.call(other, 'PUT /v1/blocks/alice');
+    await stage.call('dora', 'PUT /v1/blocks/bob');
 
     const lines = await exported('alice');
     const texts = lines.filter(({ type }) => type === 'message' || type === 'edited').map(({ content }) => content);
@@ -130,6 +133,9 @@ describe('erasure', () => {
     const list = await stage.call('bob', 'GET /v1/conversations');
     expect(JSON.stringify(list)).not.toContain('secret');
     expect(await keysOf('alice')).toEqual([]);
+    // A block was meant for who is gone.
+    expect(await stage.call('dora', 'GET /v1/blocks')).toEqual({ blocks: ['bob'] });
+    expect(await stage.call('erik', 'GET /v1/blocks')).toEqual({ blocks: [] });
     expect(await stage.store.keys('push_token:*')).toEqual([]);
     expect(await stage.store.hkeys(stage.keys.receipts(group.channel))).not.toContain('alice');
     expect(bob.of('deleted')).toEqual([]);
@@ -144,6 +150,7 @@ describe('erasure', () => {
     await again.next('message', { content: 'hello again' });
     expect((await history('alice', 'dm:alice:bob')).messages.map((m) => m.content)).toEqual(['hello again']);
     expect((await exported('alice')).filter(({ type }) => type === 'message')).toEqual([]);
+    await say(again, { to: 'dora' }, 'nice to meet you');
     await Promise.all([again.close(), bob.close()]);
   });
 

@@ -4,6 +4,7 @@
  * Holds nothing that cannot be rebuilt: a client resumes from its offset on any other gateway.
  */
 import pLimit from 'p-limit';
+import { MillraceError } from '../../lib/protocol/errors.ts';
 import type { StreamBatch, StreamEntry } from '../../lib/redis/blocking.ts';
 import { compareIds, maxId, ZERO } from '../../lib/redis/ids.ts';
 import type { Attached } from '../../lib/redis/verbs.ts';
@@ -108,8 +109,12 @@ export class Hub {
   async attachAgain(session: Session): Promise<void> {
     const { feed } = session;
     if (!feed) return;
-    const attached = await this.registrations.attach(session, feed.user, session.acked);
-    if (attached === 'too_many') session.close('tooManySessions');
+    const attached = await this.registrations.attach(session, feed.user, session.acked).catch((error: unknown) => {
+      if (error instanceof MillraceError) return error;
+      throw error;
+    });
+    if (attached instanceof MillraceError) session.close('unauthenticated', 'the user was erased');
+    else if (attached === 'too_many') session.close('tooManySessions');
     else if (attached.gap) await this.tellGap(session, session.offset, attached.oldest);
   }
 

@@ -85,6 +85,7 @@ export function keyspace(partitions: number, { oneNode = false } = {}) {
     sessions: (user: string) => `sessions:${of(user)}:${user}`,
     erasure: (user: string) => `erasure:${of(user)}:${user}`,
     blocks: (user: string) => `blocks:${of(user)}:${user}`,
+    blockedBy: (user: string) => `blocked_by:${of(user)}:${user}`,
     /** Also the name of the sharded channel on which its changes are published. */
     presence: (user: string) => `presence:${of(user)}:${user}`,
   };

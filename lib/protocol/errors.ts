@@ -68,6 +68,13 @@ export class MillraceError extends Error {
   }
 }
 
+/** Nobody acts as a user whose erasure is running, or adds them anywhere; it takes seconds. */
+export function beingErased(): MillraceError {
+  return new MillraceError('unavailable', 'this user is being erased: the id is free again when that is done', {
+    retryAfterMs: 2000,
+  });
+}
+
 export interface ErrorBody {
   error: { code: ErrorCode; message: string; retry_after_ms?: number };
 }

@@ -1,7 +1,8 @@
 /**
- * What a user decides about themselves. A block is in two partitions: `blocks:{u}:<user>` says whom a user blocks, the direct
- * channel's hash is what sends are checked against. The set is written first and cleared last, so it names at least what is
- * enforced: the same call again after a crash in between completes either, and an erasure finds all of them.
+ * What a user decides about themselves. A block is in three places: `blocks:{u}:<user>` says whom a user blocks,
+ * `blocked_by:{u}:<other>` the reverse, and the direct channel's hash is what sends are checked against. The sets are written
+ * first and cleared last, so they name at least what is enforced: the same call again after a crash in between completes
+ * either, and an erasure of one of the two finds all of them.
  */
 import { directChannel } from '../protocol/ids.ts';
 import { ScriptCaller } from './script-caller.ts';
@@ -15,6 +16,7 @@ export interface Erasure {
 
 export class AccountVerbs extends ScriptCaller {
   async block(user: string, other: string): Promise<void> {
+    await this.redis.sadd(this.keys.blockedBy(other), user);
     await this.redis.sadd(this.keys.blocks(user), other);
     await this.#mark(user, other, 1);
   }
@@ -22,6 +24,18 @@ export class AccountVerbs extends ScriptCaller {
   async unblock(user: string, other: string): Promise<void> {
     await this.#mark(user, other, 0);
     await this.redis.srem(this.keys.blocks(user), other);
+    await this.redis.srem(this.keys.blockedBy(other), user);
+  }
+
+  /** Who blocks the user. */
+  blockedBy(user: string): Promise<string[]> {
+    return this.redis.smembers(this.keys.blockedBy(user));
+  }
+
+  /** Those of these users whose erasure is running. */
+  async beingErased(users: readonly string[]): Promise<string[]> {
+    const states = await Promise.all(users.map((user) => this.redis.hget(this.keys.erasure(user), 'state')));
+    return users.filter((_, i) => states[i] === 'running');
   }
 
   /** Sorted. */

@@ -2,6 +2,7 @@
  * One typed method per script of `lua/`: builds its keys, orders its arguments, names its reply.
  */
 import type { LogRole } from '../keyspace/index.ts';
+import { beingErased } from '../protocol/errors.ts';
 import type { RedisStore } from './connect.ts';
 import { DedupeWindow, type OtherWindow } from './dedupe-window.ts';
 import { type Block, type BlockReply, deliverCall } from './delivery.ts';
@@ -137,15 +138,19 @@ export class Verbs extends ScriptCaller<ScriptHost> {
     return replies.map(appended);
   }
 
+  /** Throws MillraceError `unavailable` while the user is being erased. */
   async attach(a: AttachInput): Promise<Attached | 'too_many'> {
     const { user } = a;
     const p = this.keys.partitionOf(user);
-    type Reply = ['ok', string, string, number, number, string, string, string, string, number] | ['too_many'];
+    type Reply =
+      | ['ok', string, string, number, number, string, string, string, string, number]
+      | ['too_many']
+      | ['erasing'];
     const reply = await this.run<Reply>(
       'attach',
       [
         ...[this.keys.inbox(user), this.keys.devices(user), this.keys.sessions(user), this.keys.cursor(p)],
-        ...this.#presenceKeys(user, a.gateway),
+        ...[...this.#presenceKeys(user, a.gateway), this.keys.erasure(user)],
       ],
       // prettier-ignore
       [
@@ -163,6 +168,7 @@ export class Verbs extends ScriptCaller<ScriptHost> {
       ],
     );
     if (reply[0] === 'too_many') return 'too_many';
+    if (reply[0] === 'erasing') throw beingErased();
     const [, position, tail, first, gap, oldest, gateway, session, acked, online] = reply;
     return {
       position,

@@ -5,6 +5,7 @@ import { checkBody, checkPath } from '../../../lib/protocol/check.ts';
 import { MillraceError } from '../../../lib/protocol/errors.ts';
 import { type ChannelInfo, ChannelPath, PatchChannel, PostChannel } from '../../../lib/protocol/http.ts';
 import type { Caller, GatewayContext } from '../context.ts';
+import { refuseErasing } from '../erasing.ts';
 import { nextId } from '../ids.ts';
 import { type Membership, membershipOf } from '../membership.ts';
 import { callerOf } from './authentication.ts';
@@ -21,6 +22,7 @@ export function channels(ctx: GatewayContext): FastifyPluginAsync {
       const first = [...new Set([caller.user, ...body.members])];
       const most = ctx.config.limits.group_members;
       if (first.length > most) throw new MillraceError('conflict', `a group has at most ${most} members`);
+      await refuseErasing(ctx, first);
       const channel = groupId(caller, body.client_id);
       ctx.logRoom.check(channel);
       const outcome = await ctx.verbs.create({

@@ -4,7 +4,8 @@
  */
 import type { FastifyInstance } from 'fastify';
 import type { GatewayContext } from '../context.ts';
-import { authentication } from './authentication.ts';
+import { refuseErasing } from '../erasing.ts';
+import { authentication, callerOf } from './authentication.ts';
 import { blocks } from './blocks.ts';
 import { jsonBodies } from './bodies.ts';
 import { changes } from './changes.ts';
@@ -31,21 +32,26 @@ export function registerRoutes(app: FastifyInstance, ctx: GatewayContext): void 
       v1.register(reference);
       v1.register(async (authenticated) => {
         authentication(authenticated, ctx);
-        for (const subject of [
-          messages,
-          changes,
-          history,
-          channels,
-          members,
-          receipts,
-          conversations,
-          devices,
-          blocks,
-          users,
-          presence,
-        ]) {
-          authenticated.register(subject(ctx));
-        }
+        authenticated.register(users(ctx));
+        authenticated.register(async (acting) => {
+          acting.addHook('onRequest', async (request) => {
+            if (request.method !== 'GET') await refuseErasing(ctx, [callerOf(request).user]);
+          });
+          for (const subject of [
+            messages,
+            changes,
+            history,
+            channels,
+            members,
+            receipts,
+            conversations,
+            devices,
+            blocks,
+            presence,
+          ]) {
+            acting.register(subject(ctx));
+          }
+        });
       });
     },
     { prefix: '/v1' },

@@ -4,6 +4,7 @@ import { checkBody, checkPath } from '../../../lib/protocol/check.ts';
 import { ChannelPath, type MemberInfo, MemberPath, type Members, PutMember } from '../../../lib/protocol/http.ts';
 import { parseChannel } from '../../../lib/protocol/ids.ts';
 import type { GatewayContext } from '../context.ts';
+import { refuseErasing } from '../erasing.ts';
 import { nextId } from '../ids.ts';
 import { isPresent, membershipOf, parseMember } from '../membership.ts';
 import { callerOf } from './authentication.ts';
@@ -24,6 +25,7 @@ export function members(ctx: GatewayContext): FastifyPluginAsync {
       const { channel, user } = checkPath(MemberPath, request.params);
       const { role } = checkBody(PutMember, request.body === undefined ? {} : request.body, ctx.config.limits);
       groupFor(caller, channel);
+      await refuseErasing(ctx, [user]);
       const ids: [string, string] = [nextId(), nextId()];
       settle(await ctx.verbs.putMember(channel, caller, ids, user, role ?? '', ctx.config.limits.group_members));
       return reply.code(204).send();

@@ -49,3 +49,28 @@ test('what an erased user wrote is shown to nobody, though the log’s tail has 
   expect((await history('bob', 'dm:alice:bob')).slice(0, 3)).toMatchObject(expected);
   expect(JSON.stringify(await history('bob', 'dm:alice:bob'))).not.toContain('secret');
 });
+
+test('while a user is being erased nobody acts as them or puts them anywhere; then the id is anybody’s', async () => {
+  await begin('carol');
+  const unavailable = { status: 503, body: { error: { code: 'unavailable', retry_after_ms: expect.any(Number) } } };
+  const carol = api.as('carol');
+  expect(await send('carol', 'bob', 'still here')).toMatchObject(unavailable);
+  expect(await carol('POST /v1/channels', { members: ['bob'] })).toMatchObject(unavailable);
+  expect(await carol('PUT /v1/devices/phone', { platform: 'ios', push_token: 't' })).toMatchObject(unavailable);
+  expect(await carol('PUT /v1/blocks/bob')).toMatchObject(unavailable);
+  expect(await api.as('admin', { admin: true, for: 'carol' })('PUT /v1/blocks/bob')).toMatchObject(unavailable);
+  expect(await api.as('bob')('POST /v1/channels', { members: ['carol'] })).toMatchObject(unavailable);
+  const { body } = await api.as('bob')('POST /v1/channels', { members: ['dave'] });
+  const { channel } = body as { channel: string };
+  expect(await api.as('bob')(`PUT /v1/channels/${channel}/members/carol`, {})).toMatchObject(unavailable);
+  const session = { device: 'phone', session: 's', gateway: 'g', maxSessions: 8 };
+  await expect(api.ctx.verbs.attach({ user: 'carol', ...session })).rejects.toMatchObject({ code: 'unavailable' });
+  // Asked again it says the same, and looking is no harm.
+  expect(await begin('carol')).toMatchObject({ status: 202, body: { state: 'running' } });
+  expect(await carol('GET /v1/conversations')).toMatchObject({ status: 200 });
+
+  await finish('carol');
+  expect(await send('carol', 'bob', 'another carol')).toMatchObject({ status: 202 });
+  expect(await api.as('bob')(`PUT /v1/channels/${channel}/members/carol`, {})).toMatchObject({ status: 204 });
+  expect(await api.ctx.verbs.attach({ user: 'carol', ...session })).toMatchObject({ first: true });
+});
