@@ -87,6 +87,7 @@ export class Incoming {
         this.receipt(frame);
         break;
       case 'gap':
+        this.options.people.gap();
         if (!this.overflowing) this.options.events.emit('gap', this.holes.gap(frame));
         break;
       default:

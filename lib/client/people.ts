@@ -19,8 +19,10 @@ export class People {
   readonly watches: Watches;
   readonly typing: Typing;
   readonly receipts: Receipts;
+  private readonly connection: Connection;
 
   constructor({ settled, events, connection, api }: PeopleOptions) {
+    this.connection = connection;
     this.watches = new Watches({
       write: (frame) => connection.send(frame),
       changed: (event) => events.emit('presence', event),
@@ -52,7 +54,13 @@ export class People {
 
   down(): void {
     this.typing.forgetSaid();
-    this.receipts.down();
+    this.receipts.miss();
+  }
+
+  /** Receipts were trimmed with the rest. */
+  gap(): void {
+    this.receipts.miss();
+    if (this.connection.state === 'live') this.receipts.live();
   }
 
   receive(frame: PresenceFrame | TypedFrame | ReceiptFrame): void {
@@ -74,6 +82,7 @@ export class People {
   }
 
   stop(): void {
+    this.receipts.stop();
     this.typing.stop();
     this.watches.stop();
     this.receipts.stop();

@@ -68,17 +68,23 @@ describe('receipts', () => {
   });
 
   it('missed in a break are asked for again where a message is not read by all and its tick is looked at', async () => {
-    const { server, client } = await connected();
+    const { server, client, errors } = await connected();
     const { seq } = await client.send({ channel: DM, content: 'looked at' });
     await client.send({ channel: 'dm:bob:carol', content: 'nobody looks at it' });
     expect(client.tick(DM, seq)).toBe('sent');
-    server.receipts.set(DM, [{ user: 'alice', delivered: 1, read: 1 }]);
+    server.receipts.set(DM, [{ user: 'alice', delivered: 1, read: 0 }]);
     server.cut();
+    await until('delivered', () => client.tick(DM, seq) === 'delivered');
+    // A session that fell behind has missed them as well.
+    server.receipts.set(DM, [{ user: 'alice', delivered: 1, read: 1 }]);
+    server.historyCalls.length = 0;
+    server.write(server.last, server.gapOf('bob', '1-0'));
     await until('read', () => client.tick(DM, seq) === 'read');
     server.cut();
     await until('a third session', () => server.sessions.length === 3 && client.state === 'live');
     await client.history(DM);
     expect(server.historyCalls.map((call) => call.split('/').at(-1))).toEqual(['receipts', 'messages']);
+    expect(errors).toEqual([]);
   });
 
   it('of direct channels come with the conversation list too; only the channels used latest are remembered', async () => {

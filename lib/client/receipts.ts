@@ -116,8 +116,8 @@ export class Receipts {
     this.me = me;
   }
 
-  /** From here on receipts are missed. */
-  down(): void {
+  /** From here on, or up to here, receipts are missed. */
+  miss(): void {
     this.missed = true;
     this.stop();
   }
