@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 
-const TEST_ONLY = /\.test\.ts$|^harness\.ts$|^scripted-server\.ts$/;
+const TEST_ONLY = /\.test\.ts$|^harness\.ts$|^scripted-/;
 const PROTOCOL = join(import.meta.dirname, '..', 'protocol');
 
 /** What is imported to run; types are gone by then. */

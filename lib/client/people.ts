@@ -85,6 +85,5 @@ export class People {
     this.receipts.stop();
     this.typing.stop();
     this.watches.stop();
-    this.receipts.stop();
   }
 }

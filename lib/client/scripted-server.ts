@@ -8,8 +8,6 @@ import { type WebSocket, WebSocketServer } from 'ws';
 import type {
   ClientFrame,
   ClientFrameOf,
-  DeletedFrame,
-  EditedFrame,
   MessageFrame,
   ReceiptFrame,
   ServerFrame,
@@ -17,6 +15,7 @@ import type {
 } from '../protocol/frames.ts';
 import type { Receipts } from '../protocol/http.ts';
 import { directChannel } from '../protocol/ids.ts';
+import { type Entry, pageOf } from './scripted-history.ts';
 
 const LIMITS: WelcomeFrame['limits'] = {
   sends_per_s: 20,
@@ -38,8 +37,6 @@ export interface ScriptedSession {
   /** What the client has sent after hello. */
   frames: ClientFrame[];
 }
-
-type Entry = MessageFrame | EditedFrame | DeletedFrame;
 
 export class ScriptedServer {
   readonly sessions: ScriptedSession[] = [];
@@ -284,35 +281,10 @@ export class ScriptedServer {
       return;
     }
     const log = this.logs.get(channel) ?? [];
-    const limit = Number(url.searchParams.get('limit') ?? 50);
-    const after = url.searchParams.get('after');
-    const before = Number(url.searchParams.get('before') ?? Number.POSITIVE_INFINITY);
-    const there = log
-      .filter(({ seq }) => seq <= this.completeTo && !this.voids.has(seq))
-      .map((entry): { seq: number } => latestState(entry, log));
-    const messages =
-      after === null
-        ? there
-            .filter(({ seq }) => seq < before)
-            .reverse()
-            .slice(0, limit)
-        : there.filter(({ seq }) => seq > Number(after)).slice(0, limit);
+    const there = log.filter(({ seq }) => seq <= this.completeTo && !this.voids.has(seq));
+    const messages = pageOf(there, log, url.searchParams);
     reply(200, { messages, last_seq: log.length, complete_to: Math.min(this.completeTo, log.length) });
   }
-}
-
-/** As history shows it. */
-function latestState({ offset: __, ...entry }: Entry, log: readonly Entry[]) {
-  const target = entry.type === 'message' ? entry.seq : entry.target;
-  const changes = log.filter(
-    (one): one is EditedFrame | DeletedFrame => one.type !== 'message' && one.target === target,
-  );
-  const deleted = changes.some(({ type }) => type === 'deleted');
-  const { content: _, ...bare } = entry as MessageFrame;
-  if (deleted) return entry.type === 'message' ? { ...bare, deleted: true } : bare;
-  const edit = changes.at(-1);
-  if (entry.type !== 'message' || edit?.type !== 'edited') return entry;
-  return { ...entry, content: edit.content, edited_at: edit.ts };
 }
 
 function ms(offset: string): number {
