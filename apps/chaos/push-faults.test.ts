@@ -160,9 +160,8 @@ test(
     answers.set(token, 'invalid');
     write('rex', 'a secret of rex');
     await reached('FCM was asked', token);
-    await emptied(pusher);
-    const listed = await millrace('dead-letters', 'list', '--kind', 'push');
-    expect(listed).toMatch(/invalid-argument.*rex/);
+    const list = () => millrace('dead-letters', 'list', '--kind', 'push');
+    const listed = await until('it is listed', PATIENCE_MS, list, (text) => /invalid-argument.*rex/.test(text));
     expect(listed).not.toContain('a secret of rex');
     answers.clear();
     expect(await millrace('dead-letters', 'replay', '--kind', 'push')).toContain('1 replayed, 0 left');
