@@ -180,6 +180,10 @@ describe('erasure', () => {
     const first = await stage.deployment.start('archiver');
     await until('the ends of the logs are noted', 20_000, () => stage.store.hexists(stage.keys.erasure('zoe'), 'ends'));
     await first.kill('SIGKILL');
+    const early = await RawSession.open(gateway);
+    early.hello(stage.deployment.token('zoe'));
+    expect(await early.ended).toMatchObject({ code: 1012 });
+    expect(early.of('error')).toMatchObject([{ code: 'unavailable', message: expect.stringContaining('erased') }]);
     await stage.deployment.start('archiver');
     await until(
       'zoe is erased',

@@ -203,7 +203,13 @@ export const calls: readonly Call[] = [
     path: '/v1/users/:user',
     summary: 'Erase a user (oneself, or as admin)',
     params: http.UserPath,
-    answers: { 202: { meaning: 'Begun; the user’s sessions are closed 4001.', body: http.Erasure } },
+    answers: {
+      202: {
+        meaning:
+          'Begun; the user’s sessions are closed 4001, and until it is done nobody acts as the user: `unavailable`.',
+        body: http.Erasure,
+      },
+    },
     errors: ['forbidden'],
   },
   {
