@@ -95,4 +95,79 @@ describe('tokens', () => {
     expect(await endOf(session)).toBe(4001);
     expect(performance.now() - since).toBeLessThan(7_000);
   });
+
+  /** At the upgrade, in hello and over HTTP: whether the three agree, and on what. */
+  async function letIn(token: string): Promise<boolean> {
+    const headers = { authorization: `Bearer ${token}` };
+    const upgraded = await RawSession.open(here.stage.gateway(0), headers).then(
+      (session) => session.close().then(() => true),
+      () => false,
+    );
+    const session = await RawSession.open(here.stage.gateway(1));
+    session.hello(token);
+    const welcomed = await session.next('welcome').then(
+      () => session.close().then(() => true),
+      () => false,
+    );
+    const { status } = await fetch(`${here.stage.gateway(1).address}/v1/devices`, { headers });
+    expect([upgraded, welcomed, status]).toEqual([welcomed, welcomed, welcomed ? 200 : 401]);
+    return welcomed;
+  }
+
+  it('claims: sub and exp are needed, nbf and iat have five seconds of leeway, exp has none', async () => {
+    const inS = (seconds: number) => Math.floor(Date.now() / 1000) + seconds;
+    const sign = (claims: object, algorithm: jsonwebtoken.Algorithm = 'HS256') =>
+      jsonwebtoken.sign(claims, secret, { algorithm, noTimestamp: !('iat' in claims) });
+    const exp = inS(3600);
+    const cases: [string, string, boolean][] = [
+      ['just these', sign({ sub: 'hostile', exp }), true],
+      ['no exp', sign({ sub: 'hostile' }), false],
+      ['no sub', sign({ exp }), false],
+      ['an empty sub', sign({ sub: '', exp }), false],
+      ['a sub that is no user id', sign({ sub: 'a:b', exp }), false],
+      ['a long sub', sign({ sub: 'x'.repeat(65), exp }), false],
+      ['valid in four seconds', sign({ sub: 'hostile', exp, nbf: inS(4), iat: inS(4) }), true],
+      ['not valid yet', sign({ sub: 'hostile', exp, nbf: inS(60) }), false],
+      ['issued in the future', sign({ sub: 'hostile', exp, iat: inS(60) }), false],
+      ['over since a second', sign({ sub: 'hostile', exp: inS(-1) }), false],
+      ['HS384', sign({ sub: 'hostile', exp }, 'HS384'), false],
+      ['HS512', sign({ sub: 'hostile', exp }, 'HS512'), false],
+    ];
+    for (const [name, token, good] of cases) expect([name, await letIn(token)]).toEqual([name, good]);
+  });
+
+  it('a service token is one with a word of scope that is exactly admin; others act for nobody', async () => {
+    const scopes: [unknown, boolean][] = [
+      ['admin', true],
+      ['read admin write', true],
+      [['read', 'admin'], true],
+      ['administrator', false],
+      ['admin:read', false],
+      ['Admin', false],
+      ['read,admin', false],
+      [['admin read'], false],
+      [{ admin: true }, false],
+      [true, false],
+      [undefined, false],
+    ];
+    for (const [scope, good] of scopes) {
+      const token = jsonwebtoken.sign({ ...claims('backend'), ...(scope === undefined ? {} : { scope }) }, secret);
+      const headers = { authorization: `Bearer ${token}`, 'millrace-user': 'ward' };
+      const { status } = await fetch(`${here.stage.gateway(0).address}/v1/devices`, { headers });
+      expect([scope, status]).toEqual([scope, good ? 200 : 403]);
+      const session = await RawSession.open(here.stage.gateway(1));
+      session.send({ type: 'hello', token, device: 'phone', user: 'ward' });
+      if (good) {
+        await session.next('welcome', { user: 'ward' });
+        await session.close();
+      } else {
+        expect(await endOf(session)).toBe(4001);
+        expect(session.frames).toMatchObject([{ type: 'error', code: 'forbidden' }]);
+      }
+      const own = await RawSession.open(here.stage.gateway(0));
+      own.hello(token);
+      await own.next('welcome', { user: 'backend' });
+      await own.close();
+    }
+  });
 });

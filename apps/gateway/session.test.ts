@@ -54,3 +54,11 @@ test('the clock of what is not acked starts with a message by somebody else, and
   expect(session.write([{ id: '3-0', fields: [...head('message', 'alice'), 'content', 'hi'] }], renderer)).toBe(1);
   expect(session.overdueAt).toBeGreaterThan(performance.now());
 });
+
+test('the tenth bad frame within a minute is told from ten in a longer time', () => {
+  const session = sessionOfBob();
+  for (let i = 0; i < 9; i++) expect(session.countBadFrame(i * 1000)).toBe(false);
+  // The first is a minute old by now: nine within the last one.
+  expect(session.countBadFrame(60_000)).toBe(false);
+  expect(session.countBadFrame(60_500)).toBe(true);
+});
