@@ -5,8 +5,8 @@ const store = useStore();
 const P = 5;
 const ROLES = ['fanout', 'archiver'] as const;
 const TAIL_MS = 600_000;
-const advance = (role: 'fanout' | 'archiver', to: string, tailMs = TAIL_MS) =>
-  store.verbs.advance(P, role, to, { tailMs, roomy: 1_000_000 }, ROLES);
+const advance = (role: 'fanout' | 'archiver', to: string, tailMs = TAIL_MS, logMaxBytes = 1_000_000_000) =>
+  store.verbs.advance(P, role, to, { tailMs, logMaxEntries: 2_000_000, logMaxBytes }, ROLES);
 const positions = () => store.redis.hgetall(keys.positions(P));
 const length = () => store.redis.xlen(keys.log(P));
 
@@ -50,6 +50,14 @@ describe('advance', () => {
     const trimmed = await advance('archiver', ids[99] ?? '', 50_500);
     expect(trimmed).toBeGreaterThan(40);
     expect(trimmed).toBeLessThanOrEqual(50);
+  });
+
+  test('of a log over half of its bound in bytes only ten seconds are kept', async () => {
+    const ids = await fill(200, 0);
+    await advance('fanout', ids[199] ?? '');
+    expect(await advance('archiver', ids[199] ?? '')).toBe(0);
+    expect(await advance('archiver', ids[199] ?? '', TAIL_MS, 200_000)).toBeGreaterThan(150);
+    expect(await length()).toBeGreaterThanOrEqual(10);
   });
 
   test('`trimmed` is never lowered, also by a longer tail', async () => {

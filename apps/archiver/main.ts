@@ -105,13 +105,7 @@ export async function startArchiver(ctx: AppContext): Promise<RunningApp> {
       batches.map(async ({ partition, entries }) => {
         const last = entries.at(-1);
         if (!last || !logs.held.has(partition)) return;
-        await verbs.advance(
-          partition,
-          ROLE,
-          last.id,
-          { tailMs: LOG_TAIL_MS, roomy: config.logMaxEntries / 2 },
-          LOG_ROLES,
-        );
+        await verbs.advance(partition, ROLE, last.id, { tailMs: LOG_TAIL_MS, ...config }, LOG_ROLES);
         showLag(partition, []);
       }),
     );

@@ -7,7 +7,7 @@ const MOST = 1000;
 
 let stage: Stage;
 beforeAll(async () => {
-  stage = await Stage.set(1, { env: { LOG_MAX_ENTRIES: String(MOST) } });
+  stage = await Stage.set(1, { env: { LOG_MAX_ENTRIES: String(MOST), LOG_MAX_BYTES: '2000000' } });
 });
 afterAll(() => stage?.clear());
 
@@ -48,5 +48,31 @@ it('while the workers stand still the log is bounded: unavailable and nothing st
     sent++;
     await ann.until(() => answers() === sent, 'an answer');
     return ann.of('accepted').some((frame) => frame.client_id === client_id && frame.seq === held + 1);
+  });
+}, 120_000);
+
+it('long messages fill it by their bytes', async () => {
+  const worker = [...stage.deployment.processes].find((p) => !p.roles.includes('gateway'))!;
+  const bea = await RawSession.start(stage.deployment, stage.gateway(0), 'bea');
+  await worker.kill('SIGSTOP');
+  const content = 'x'.repeat(8000);
+  let sent = 0;
+  await until(
+    'a send is refused',
+    30_000,
+    async () => {
+      for (let i = 0; i < 20; i++) bea.send({ type: 'send', client_id: `b${sent++}`, to: 'carl', content });
+      await bea.until(() => bea.of('accepted').length + bea.of('error').length === sent, 'every answer');
+      return bea.of('error')[0];
+    },
+    (error) => error?.code === 'unavailable',
+  );
+  expect(await stage.store.xlen(stage.keys.log(stage.keys.partitionOf('dm:bea:carl')))).toBeLessThan(MOST);
+  await worker.kill('SIGCONT');
+  await until('sends are accepted again', 60_000, async () => {
+    const client_id = `b${sent++}`;
+    bea.send({ type: 'send', client_id, to: 'carl', content: 'short' });
+    await bea.until(() => bea.of('accepted').length + bea.of('error').length === sent, 'an answer');
+    return bea.of('accepted').some((frame) => frame.client_id === client_id);
   });
 }, 120_000);

@@ -6,6 +6,7 @@ import { LOG_ROLES, LOG_TAIL_MS } from '../../lib/partitions/roles.ts';
 import { repeat } from '../../lib/process/repeat.ts';
 import { startAlone } from '../../lib/process/run.ts';
 import { msOf, ZERO } from '../../lib/redis/ids.ts';
+import { CROWDED, logFill } from '../../lib/redis/log-size.ts';
 import { busyPauseMs } from '../../lib/redis/pause.ts';
 import { Verbs } from '../../lib/redis/verbs.ts';
 import { FanoutWorker } from './worker.ts';
@@ -31,7 +32,6 @@ export async function startFanout(ctx: AppContext): Promise<RunningApp> {
     onRetry: () => metrics.retries.of('read_log').inc(),
   });
 
-  const roomy = config.logMaxEntries / 2;
   const advanced = new Map<number, string>();
   async function advance(): Promise<void> {
     await Promise.all(
@@ -43,8 +43,8 @@ export async function startFanout(ctx: AppContext): Promise<RunningApp> {
         metrics.logLagSeconds.of(ROLE, String(p)).set(behind ? Math.max(0, (Date.now() - msOf(position)) / 1000) : 0);
         metrics.logLagEntries.of(ROLE, String(p)).set(worker.queued.get(p) ?? 0);
         // A crowded log is trimmed on, though nothing new comes: sends may be refused until it has room.
-        if (advanced.get(p) === position && (await store.command.xlen(keys.log(p))) <= roomy) return;
-        await verbs.advance(p, ROLE, position, { tailMs: LOG_TAIL_MS, roomy }, LOG_ROLES);
+        if (advanced.get(p) === position && (await logFill(store.command, keys.log(p), config)) <= CROWDED) return;
+        await verbs.advance(p, ROLE, position, { tailMs: LOG_TAIL_MS, ...config }, LOG_ROLES);
         advanced.set(p, position);
       }),
     );

@@ -2,14 +2,14 @@
  * Back-pressure: what is accepted while the workers or the archive are away has a bound. Beyond it sends are `unavailable`,
  * nothing is stored, and it ends by itself when the log has been worked off and trimmed.
  *
- * A log's length is read at most once a second, and only of logs that are written to: a look inside append.lua would cost
+ * A log's size is read at most once a second, and only of logs that are written to: a look inside append.lua would cost
  * each message one more command, and each refusal a round trip to a store that is full. So a log may grow beyond the bound
  * by what comes in about a second; where memory itself ends, Redis refuses writes, which is answered the same way.
  */
-import type { Config } from '../../lib/config/index.ts';
 import type { Keyspace } from '../../lib/keyspace/index.ts';
 import { MillraceError } from '../../lib/protocol/errors.ts';
 import type { RedisStore } from '../../lib/redis/connect.ts';
+import { type LogBounds, logFill } from '../../lib/redis/log-size.ts';
 import type { Metrics } from '../../lib/telemetry/metrics.ts';
 
 const LOOK_EVERY_MS = 1000;
@@ -18,7 +18,7 @@ const RETRY_MS = 2000;
 interface Options {
   store: RedisStore;
   keys: Keyspace;
-  config: Pick<Config, 'logMaxEntries'>;
+  config: LogBounds;
   metrics: Metrics;
 }
 
@@ -49,9 +49,9 @@ export class LogRoom {
   async #look(p: number): Promise<void> {
     const { store, keys, config, metrics } = this.#o;
     try {
-      const entries = await store.command.xlen(keys.log(p));
-      this.#full[p] = entries >= config.logMaxEntries;
-      metrics.logFill.of(String(p)).set(entries / config.logMaxEntries);
+      const fill = await logFill(store.command, keys.log(p), config);
+      this.#full[p] = fill >= 1;
+      metrics.logFill.of(String(p)).set(fill);
     } catch {
       // A store that does not answer refuses the append itself; what was known holds until the next look.
       metrics.retries.of('log_length').inc();

@@ -38,6 +38,7 @@ export interface Config {
   drain: { graceMs: number; spreadMs: number };
   /** Of one partition's log; beyond it, appends are refused. */
   logMaxEntries: number;
+  logMaxBytes: number;
   push: PushConfig;
   /** Those of the protocol, told to clients. */
   limits: Limits;
@@ -113,6 +114,7 @@ export function loadConfig(env: NodeJS.ProcessEnv, { checksTokens = true } = {})
     knownDevices: whole(variables.knownDevices),
     drain: { graceMs, spreadMs: whole(variables.drainSpread, Math.round(graceMs * 0.75)) },
     logMaxEntries: whole(variables.logMaxEntries),
+    logMaxBytes: whole(variables.logMaxBytes),
     push: { snippet: (text(variables.pushSnippet) ?? 'snippet') as PushSnippet },
     limits: {
       sends_per_s: whole(variables.sendsPerS),

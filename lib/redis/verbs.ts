@@ -6,6 +6,7 @@ import { beingErased } from '../protocol/errors.ts';
 import type { RedisStore } from './connect.ts';
 import { DedupeWindow, type OtherWindow } from './dedupe-window.ts';
 import { type Block, type BlockReply, deliverCall } from './delivery.ts';
+import { CROWDED, type LogBounds } from './log-size.ts';
 import { ScriptCaller } from './script-caller.ts';
 import type { ScriptHost } from './scripts.ts';
 
@@ -268,10 +269,11 @@ export class Verbs extends ScriptCaller<ScriptHost> {
     p: number,
     role: LogRole,
     to: string,
-    { tailMs, roomy }: { tailMs: number /** Entries up to which the whole tail is kept. */; roomy: number },
+    { tailMs, logMaxEntries, logMaxBytes }: LogBounds & { tailMs: number },
     roles: readonly LogRole[],
   ): Promise<number> {
-    return this.run<number>('advance', [this.keys.positions(p), this.keys.log(p)], [role, to, tailMs, roomy, ...roles]);
+    const args = [role, to, tailMs, Math.floor(logMaxEntries * CROWDED), Math.floor(logMaxBytes * CROWDED), ...roles];
+    return this.run<number>('advance', [this.keys.positions(p), this.keys.log(p)], args);
   }
 
   /** A channel's entries, or its changes alone, backwards from a log id, newest first; `next` is where to go on. */

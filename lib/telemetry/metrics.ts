@@ -183,7 +183,7 @@ export const declarations = {
     name: 'log_fill_ratio',
     kind: 'gauge',
     unit: '0 to 1',
-    help: 'How full the log is that this gateway appends to, of LOG_MAX_ENTRIES, by partition: from 1 on sends are refused; alarm on 0.8.',
+    help: 'How full the log is that this gateway appends to, of LOG_MAX_ENTRIES or LOG_MAX_BYTES, by partition: from 1 on sends are refused; alarm on 0.8.',
     labels: ['partition'],
   },
   leases: {
