@@ -9,24 +9,16 @@ import {
 } from '../../lib/client/index.ts';
 import { isUserId, parseChannel } from '../../lib/protocol/ids.ts';
 import { OwnMessages } from './chat-changes.ts';
-import type { Screen } from './chat-screen.ts';
+import { HELP, words } from './chat-commands.ts';
+import { People } from './chat-people.ts';
+import type { Line, Screen } from './chat-screen.ts';
+import { Ticks } from './chat-ticks.ts';
 import { channelOf } from './remote.ts';
 import { clock, line, printable } from './text.ts';
 
 const ON_ENTRY = 20;
 /** Later than this, the writer is told that the message is still on its way. */
 const SLOW_MS = 1_000;
-
-const HELP = `  <text>                       send it (a text that begins with / as //…)
-  /edit [#number] <text>       give your latest message, or that one, another text
-  /delete [#number]            delete it
-  /join <user or g:id>         go to another channel
-  /group <title> <user...>     make a group and go there ("a longer title" in quotes)
-  /add <user>                  add somebody to this group
-  /leave                       leave this group
-  /who                         who is here
-  /list                        your conversations
-  /quit                        end (or Ctrl-D)`;
 
 export class Chat {
   private readonly client: MillraceClient;
@@ -39,13 +31,25 @@ export class Chat {
   private readonly own = new OwnMessages();
   private readonly titles = new Map<string, string>();
   private screen: Screen | undefined;
-  private early: string[] = [];
+  private early: Line[] = [];
+  private readonly people: People;
+  private readonly ticks: Ticks;
   private work: Promise<void> = Promise.resolve();
   private failed = false;
 
   constructor(client: MillraceClient, me: string) {
     this.client = client;
     this.me = me;
+    this.people = new People(client, me, () => this.status());
+    this.ticks = new Ticks({
+      client,
+      redraw: (lines) => this.screen === undefined || this.screen.redraw(lines),
+      say: (text) => this.note(text),
+    });
+    client.on('presence', ({ user }) => {
+      // Where there is no status line.
+      if (this.screen?.terminal === false && this.people.isPeer(user)) this.note(this.people.about(user));
+    });
     client.on('event', (event) => this.came(event));
     client.on('error', (error) => this.note(error.message));
     client.on('gap', () => this.note('much was missed: filling from history'));
@@ -67,8 +71,9 @@ export class Chat {
 
   showOn(screen: Screen): void {
     this.screen = screen;
-    for (const text of this.early.splice(0)) screen.print(text);
+    for (const line of this.early.splice(0)) screen.print(line);
     this.title();
+    this.status();
     if (this.client.state === 'closed') screen.close();
   }
 
@@ -83,10 +88,18 @@ export class Chat {
     this.work = this.work.then(() => this.handle(text)).catch((error: unknown) => this.refused(text, error));
   }
 
+  /** A key was pressed, and this is the line now. A command is nobody else's business. */
+  typing(text: string): void {
+    if (this.channel === undefined || (text.startsWith('/') && !text.startsWith('//'))) return;
+    this.client.typing(this.channel, text !== '');
+  }
+
   /** Sends what is left; the exit code. */
   async end(): Promise<number> {
     await this.work;
     await this.client.close();
+    this.people.stop();
+    this.ticks.stop();
     return this.failed ? 1 : 0;
   }
 
@@ -141,9 +154,8 @@ export class Chat {
         clearTimeout(slow);
         this.own.sent(channel, seq);
         const where = channel === this.channel ? '' : `${this.nameOf(channel)} `;
-        this.print(
-          `${styleText('dim', clock(ts))} ${where}${styleText('green', this.me)}: ${printable(content)} ${styleText('green', '✓')}${numbered(seq)}`,
-        );
+        const text = `${styleText('dim', clock(ts))} ${where}${styleText('green', this.me)}: ${printable(content)}`;
+        this.printLine(this.ticks.line(channel, seq, text));
       },
       (error: unknown) => {
         clearTimeout(slow);
@@ -185,6 +197,7 @@ export class Chat {
     this.print(line(event, this.me));
     if (event.type === 'member' && event.action === 'removed' && event.user === this.me) {
       this.channel = undefined;
+      this.people.leave();
       this.title();
       return;
     }
@@ -209,18 +222,22 @@ export class Chat {
 
   private async enter(channel: string): Promise<void> {
     const page = await this.client.history(channel, { limit: ON_ENTRY });
+    await this.client.loadReceipts(channel);
     if (channel.startsWith('g:')) {
       const { title } = await this.client.channel(channel);
       if (title !== null) this.titles.set(channel, title);
     }
     this.channel = channel;
     this.historyTo = page.messages[0]?.seq ?? 0;
+    await this.people.enter(channel);
     this.title();
     this.note(page.messages.length === 0 ? `${this.nameOf(channel)}: nothing yet` : this.nameOf(channel));
     this.own.seen(channel, this.me, page.messages);
     for (const entry of page.messages.toReversed()) {
-      const number = entry.type === 'message' && entry.from === this.me ? numbered(entry.seq) : '';
-      this.print(`${line(shownForm(entry), this.me)}${number}`);
+      const text = line(shownForm(entry), this.me);
+      const mine = entry.type === 'message' && entry.from === this.me && !entry.deleted;
+      if (mine) this.printLine(this.ticks.line(channel, entry.seq, text));
+      else this.print(text);
     }
     if (this.historyTo > 0) this.client.read(channel, this.historyTo);
   }
@@ -241,9 +258,7 @@ export class Chat {
   private async who(): Promise<void> {
     if (this.channel === undefined) return this.note('in no channel');
     const members = await this.client.members(this.channel);
-    this.note(
-      members.map(({ user, role }) => (role === null || role === 'member' ? user : `${user} (${role})`)).join(', '),
-    );
+    this.note(members.map((member) => this.people.named(member)).join(', '));
   }
 
   /** The other one of a direct channel; a group's title, with its id for /join. */
@@ -255,7 +270,16 @@ export class Chat {
   }
 
   private title(): void {
-    this.screen?.title(this.channel === undefined ? this.me : `${this.me} ${this.nameOf(this.channel)}`);
+    const { channel } = this;
+    // The prompt has no room for a group's id.
+    const title = channel === undefined ? undefined : this.titles.get(channel);
+    const where =
+      channel === undefined ? '' : title === undefined ? ` ${this.nameOf(channel)}` : ` [${printable(title)}]`;
+    this.screen?.title(`${this.me}${where}`);
+  }
+
+  private status(): void {
+    this.screen?.status(this.people.status());
   }
 
   private refused(text: string, error: unknown): void {
@@ -269,17 +293,11 @@ export class Chat {
   }
 
   private print(text: string): void {
-    if (this.screen === undefined) this.early.push(text);
-    else this.screen.print(text);
+    this.printLine({ text });
   }
-}
 
-/** By which /edit and /delete know it. */
-function numbered(seq: number): string {
-  return styleText('dim', ` #${seq}`);
-}
-
-/** Words, those in double quotes together. */
-function words(text: string): string[] {
-  return [...text.matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, bare]) => quoted ?? bare ?? '');
+  private printLine(line: Line): void {
+    if (this.screen === undefined) this.early.push(line);
+    else this.screen.print(line);
+  }
 }

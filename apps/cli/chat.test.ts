@@ -3,6 +3,7 @@ import { stripVTControlCharacters } from 'node:util';
 import { afterEach, describe, expect, it } from 'vitest';
 import { ScriptedServer, until } from '../../lib/client/scripted-server.ts';
 import { runChat } from './chat.ts';
+import { Terminal } from './chat-terminal.ts';
 import { line, printable } from './text.ts';
 
 const DM = 'dm:alice:bob';
@@ -18,9 +19,8 @@ async function startServer() {
   return server;
 }
 
-function chat(server: ScriptedServer, me: string, peer: string, terminal = false) {
+function chat(server: ScriptedServer, me: string, peer: string, terminal = false, output = new PassThrough()) {
   const input = new PassThrough();
-  const output = new PassThrough();
   let raw = '';
   output.on('data', (data) => {
     raw += data;
@@ -78,7 +78,7 @@ describe('millrace chat', () => {
     server.post(DM, 'alice', 'from before', { to: [] });
     const alice = chat(server, 'alice', 'bob');
     const bob = chat(server, 'bob', 'alice');
-    await until('both in', () => alice.text().includes('before #1') && bob.text().includes('from before'));
+    await until('both in', () => alice.text().includes('before ✓ #1') && bob.text().includes('from before'));
     alice.input.write('/delete nothing\n/edit the first, better\nhello\n');
     await until('said', () => alice.text().includes('alice: hello ✓ #3'));
     alice.input.write('/edit  hello\tyou\n/edit #1 again\n/delete\n/edit #9\n/delete\n');
@@ -109,7 +109,9 @@ describe('millrace chat', () => {
     alice.input.write('half a li');
     await until('echo', () => alice.text().endsWith('half a li'));
     server.post(DM, 'bob', 'in between');
-    await until('the line and the prompt', () => /bob: in between\s+alice \[bob\]> half a li$/.test(alice.text()));
+    await until('the line and the prompt', () =>
+      /bob: in between\s+bob is offline\s+alice \[bob\]> half a li$/.test(alice.text()),
+    );
     alice.input.write('ne\r');
     await until('sent', () => server.sent('send')[0]?.content === 'half a line');
     alice.input.write('/quit\r');
@@ -134,6 +136,58 @@ describe('millrace chat', () => {
     server.last.socket.close(4003, 'replaced');
     expect(await alice.code).toBe(1);
     expect(alice.text()).toContain('use another --device');
+  });
+});
+
+describe('what is known of the others', () => {
+  it('stands above the prompt; ticks change where they are; typing is told, commands are not', async () => {
+    const server = await startServer();
+    server.online.set('bob', Date.now());
+    server.post(DM, 'alice', 'from before', { to: [] });
+    server.receipts.set(DM, [{ user: 'bob', delivered: 1, read: 0 }]);
+    const screen = new Terminal();
+    const alice = chat(server, 'alice', 'bob', true, screen);
+    const shows = (text: string) => until(text, () => screen.text.replaceAll(/\d\d:\d\d /g, '').endsWith(text));
+    await shows('([bob])\nalice: from before ✓✓ #1\nbob is online\nalice [bob]>');
+    alice.input.write('/who');
+    await shows('alice [bob]> /who');
+    alice.input.write('\x15hel');
+    await until('typing told', () => server.sent('typing').length === 1);
+    expect(server.sent('typing')).toEqual([{ type: 'typing', channel: DM, on: true }]);
+    alice.input.write('lo\r');
+    await shows('alice: from before ✓✓ #1\nalice: hello ✓ #2\nbob is online\nalice [bob]>');
+    server.tellReceipt('alice', DM, 'bob', 2, 0);
+    await shows('alice: from before ✓✓ #1\nalice: hello ✓✓ #2\nbob is online\nalice [bob]>');
+    server.write(server.last, { type: 'typing', channel: DM, user: 'bob', on: true });
+    server.tellReceipt('alice', DM, 'bob', 2, 1);
+    await shows('alice: from before ✓✓ read #1\nalice: hello ✓✓ #2\nbob is typing…\nalice [bob]>');
+    server.post(DM, 'bob', 'hi');
+    await shows('alice: from before ✓✓ read #1\nalice: hello ✓✓ read #2\nbob: hi\nbob is online\nalice [bob]>');
+    const ago = Date.now() - 5 * 60_000;
+    server.write(server.last, { type: 'presence', user: 'bob', status: 'offline', last_seen: ago });
+    await shows('bob was last seen 5 min ago\nalice [bob]>');
+    alice.input.write('half a line\x15');
+    await until('told that it ended', () => server.sent('typing').length === 3);
+    expect(server.sent('typing').map(({ on }) => on)).toEqual([true, true, false]);
+    alice.input.write('/quit\r');
+    expect(await alice.code).toBe(0);
+  });
+
+  it('is said in words where there is no screen', async () => {
+    const server = await startServer();
+    const alice = chat(server, 'alice', 'bob');
+    await until('in', () => alice.text().includes('nothing yet'));
+    server.write(server.last, { type: 'presence', user: 'bob', status: 'online', last_seen: 1 });
+    alice.input.write('one\ntwo\n');
+    await until('sent', () => alice.text().includes('two ✓ #2'));
+    server.tellReceipt('alice', DM, 'bob', 2, 0);
+    await until('delivered', () => alice.text().includes('(delivered up to #2)'));
+    server.tellReceipt('alice', DM, 'bob', 2, 1);
+    server.tellReceipt('alice', DM, 'bob', 2, 2);
+    await until('read', () => alice.text().includes('(read up to #2)'));
+    expect(alice.text()).toContain('(bob is online)');
+    alice.input.end();
+    await alice.code;
   });
 });
 

@@ -43,7 +43,7 @@ export function registerChatCommand(program: Command): void {
         (_me: string, _peer: string | undefined, options: ChatOptions) => options,
         async (me, peer, options) => {
           const { stdin: input, stdout: output } = process;
-          const terminal = input.isTTY === true && output.isTTY === true;
+          const terminal = input.isTTY === true && output.isTTY === true && process.env.TERM !== 'dumb';
           process.exitCode = await runChat(me, peer, options, { input, output, terminal });
         },
       ),
@@ -70,6 +70,7 @@ export async function runChat(
     const screen = new Screen({
       ...streams,
       line: (text) => chat.typed(text),
+      typing: (text) => chat.typing(text),
       end: resolve,
     });
     chat.showOn(screen);
