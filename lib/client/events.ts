@@ -48,7 +48,7 @@ export interface Closed {
   byUser: boolean;
 }
 
-/** Somebody has received, or read, more of a channel than was known. */
+/** Somebody, or oneself on another device, has received or read more of a channel than was known. */
 export interface ReceiptEvent {
   channel: string;
   user: string;

@@ -116,7 +116,7 @@ export class Receipts {
     this.me = me;
   }
 
-  /** From here on, or up to here, receipts are missed. */
+  /** Receipts are missed: from here on in a break, or up to here when they were trimmed. */
   miss(): void {
     this.missed = true;
     this.stop();
