@@ -31,6 +31,8 @@ export async function inspectChannel({ store, keys, cli }: Looking, id: string):
   }
   const [members, receipts] = await Promise.all([redis.hgetall(keys.members(id)), redis.hgetall(keys.receipts(id))]);
   const present = Object.keys(members).filter((user) => members[user]?.endsWith('-'));
+  // A map: users may have the names that every object has.
+  const marks = new Map(Object.entries(receipts));
   return [
     about,
     {
@@ -46,7 +48,7 @@ export async function inspectChannel({ store, keys, cli }: Looking, id: string):
       title: 'Receipts of the members, who is furthest behind first',
       redisCli: `${cli} HGETALL '${keys.receipts(id)}'`,
       rows: present
-        .map((user) => receiptRow(user, receipts[user], last))
+        .map((user) => receiptRow(user, marks.get(user), last))
         .sort((a, b) => a.read - b.read || a.delivered - b.delivered),
       atMost: AT_MOST,
     },

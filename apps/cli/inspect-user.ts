@@ -21,11 +21,13 @@ export async function inspectUser({ store, keys, cli }: Looking, text: string): 
   ]);
   // A device that only registered a token has never connected, and acked nothing.
   const known = new Set(Object.keys(devices).flatMap((field) => /^(?:device|push):(.+)$/.exec(field)?.[1] ?? []));
+  // A map: devices may have the names that every object has.
+  const served = new Map(Object.entries(sessions));
   const deviceRows = await Promise.all(
     [...known].map(async (device) => {
       const [acked = ZERO, seen] = devices[`device:${device}`]?.split(' ') ?? [];
       const waiting = await redis.xrange(inbox, `(${acked}`, '+', 'COUNT', COUNT_AT_MOST + 1);
-      const [gateway = null] = sessions[device]?.split(' ') ?? [];
+      const [gateway = null] = served.get(device)?.split(' ') ?? [];
       return {
         device,
         acked,

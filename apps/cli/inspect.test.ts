@@ -156,3 +156,16 @@ test('a partition, and lag: wake-ups that wait and that are being sent, gateways
   expect(rows[p]).toEqual({ partition: p, ...queue, 'dead letters': 1 });
   expect(rows[4]).toEqual({ partition: 4, waiting: 0, oldest: null, 'being sent': 0, 'dead letters': 0 });
 });
+
+test('users and devices may have the names that every object has', async () => {
+  const redis = store.command;
+  await redis.hset(keys.devices('bob'), { 'device:constructor': '1-1 1', 'device:__proto__': '1-1 1' });
+  await redis.hset(keys.sessions('bob'), 'phone', 'gateway-1 session-1');
+  const devices = section(await inspectUser(looking, 'bob'), 'Devices');
+  expect(devices.map((row) => row['on gateway'])).toEqual([null, null]);
+  await redis.hset(keys.channel('g:odd'), { kind: 'group', seq: 1 });
+  await redis.hset(keys.members('g:odd'), { constructor: 'owner 1-', valueOf: 'member 1-' });
+  await redis.hset(keys.receipts('g:odd'), 'valueOf', '1 1');
+  const receipts = section(await inspectChannel(looking, 'g:odd'), 'Receipts');
+  expect(receipts).toMatchObject([{ read: 0 }, { read: 1 }]);
+});
