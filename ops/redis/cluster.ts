@@ -20,6 +20,8 @@ export interface RedisClusterNode extends RedisServer {
 export interface RedisCluster {
   readonly url: string;
   readonly nodes: readonly RedisClusterNode[];
+  /** Gives the slot and its keys to another primary. */
+  moveSlot(slot: number, to: RedisClusterNode): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -36,7 +38,8 @@ export async function startRedisCluster(options: RedisClusterOptions = {}): Prom
   };
   try {
     const nodes = await form(servers, clients, primaries);
-    return { url: `redis+cluster://${servers.map((s) => `${s.host}:${s.port}`).join(',')}`, nodes, stop };
+    const url = `redis+cluster://${servers.map((s) => `${s.host}:${s.port}`).join(',')}`;
+    return { url, nodes, moveSlot: (slot, to) => moveSlot(nodes, slot, to), stop };
   } catch (error) {
     await stop();
     throw error;
@@ -104,6 +107,29 @@ async function form(servers: RedisServer[], clients: Redis[], primaries: number)
     return states.every(Boolean);
   });
   return nodes;
+}
+
+async function moveSlot(nodes: readonly RedisClusterNode[], slot: number, to: RedisClusterNode): Promise<void> {
+  const all = nodes.map((node) => new Redis({ host: node.host, port: node.port, maxRetriesPerRequest: 1 }));
+  const of = ({ id }: { id: string }) => all[nodes.findIndex((node) => node.id === id)]!;
+  try {
+    const ranges = (await of(to).call('CLUSTER', 'SLOTS')) as [number, number, [string, number, string]][];
+    const owner = ranges.find(([first, last]) => first <= slot && slot <= last)?.[2][2];
+    if (owner === undefined || owner === to.id) return;
+    const from = of({ id: owner });
+    await of(to).cluster('SETSLOT', slot, 'IMPORTING', owner);
+    await from.cluster('SETSLOT', slot, 'MIGRATING', to.id);
+    // Keys may be made until the last moment, in either.
+    for (;;) {
+      const keys = (await from.cluster('GETKEYSINSLOT', slot, 100)) as string[];
+      if (keys.length === 0) break;
+      await from.migrate(to.host, to.port, '', 0, 5000, 'REPLACE', 'KEYS', ...keys);
+    }
+    // The new owner first: nobody is sent to one that does not know yet.
+    for (const client of [of(to), from]) await client.cluster('SETSLOT', slot, 'NODE', to.id);
+  } finally {
+    for (const client of all) client.disconnect();
+  }
 }
 
 async function configOf(client: Redis, name: string): Promise<string> {
