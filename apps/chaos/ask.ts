@@ -1,4 +1,7 @@
 /** HTTP spoken by hand: status, headers and body as they came, refusals too. */
+import { expect } from 'vitest';
+import { ErrorAnswer } from '../../lib/protocol/http.ts';
+import { expectExactly } from './exactly.ts';
 import type { Stage } from './stage.ts';
 
 export interface Answer {
@@ -42,4 +45,11 @@ export async function ask(stage: Stage, user: string | null, line: string, askin
     body: json ? (JSON.parse(text) as unknown) : undefined,
     text,
   };
+}
+
+/** With the body that every route has for its refusals, and nothing else in it. */
+export function expectRefused(answer: Answer, status: number, code: string, what: string) {
+  expect([what, answer.status, answer.text]).toEqual([what, status, expect.stringContaining(`"code":"${code}"`)]);
+  expect(answer.headers.get('content-type')).toContain('application/json');
+  expectExactly(ErrorAnswer, answer.body, what);
 }
