@@ -53,12 +53,15 @@ export class Chat {
     client.on('event', (event) => this.came(event));
     client.on('error', (error) => this.note(error.message));
     client.on('gap', () => this.note('much was missed: filling from history'));
+    let lost = false;
     client.on('disconnected', ({ reason }) => {
-      this.note(`connection lost${reason === '' ? '' : `: ${reason}`}; what you write is sent when it is back`);
-      const off = client.on('live', () => {
-        off();
-        this.note('connected again');
-      });
+      if (!lost)
+        this.note(`connection lost${reason === '' ? '' : `: ${reason}`}; what you write is sent when it is back`);
+      lost = true;
+    });
+    client.on('live', () => {
+      if (lost) this.note('connected again');
+      lost = false;
     });
     client.on('closed', ({ byUser, code, reason }) => {
       if (byUser) return;

@@ -129,6 +129,21 @@ describe('millrace chat', () => {
     await alice.code;
   });
 
+  it('says once that the connection is lost, however often it is tried again, and once that it is back', async () => {
+    const server = await startServer();
+    const alice = chat(server, 'alice', 'bob');
+    await until('in', () => alice.text().includes('nothing yet'));
+    server.refuse = (socket) => socket.close(1011);
+    server.cut();
+    await until('several attempts', () => server.connections > 3);
+    server.refuse = undefined;
+    await until('back', () => alice.text().includes('connected again'), 20_000);
+    alice.input.end('still here\n');
+    expect(await alice.code).toBe(0);
+    expect(alice.text().match(/connection lost/g)).toHaveLength(1);
+    expect(alice.text().match(/connected again/g)).toHaveLength(1);
+  });
+
   it('says so and ends when its device is connected elsewhere', async () => {
     const server = await startServer();
     const alice = chat(server, 'alice', 'bob');

@@ -29,17 +29,18 @@ interface Ended {
 function launch(
   args: string[],
   extra: NodeJS.ProcessEnv = {},
+  stdin: 'ignore' | 'pipe' = 'ignore',
 ): { child: ChildProcess; ended: Promise<Ended>; out(): string } {
   const child = spawn(process.execPath, [starter, ...args], {
     env: { ...env, ...extra },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: [stdin, 'pipe', 'pipe'],
   });
   let out = '';
   let err = '';
-  child.stdout.on('data', (data) => {
+  child.stdout?.on('data', (data) => {
     out += data;
   });
-  child.stderr.on('data', (data) => {
+  child.stderr?.on('data', (data) => {
     err += data;
   });
   const ended = once(child, 'close').then(([code]) => ({ code: code as number | null, out, err }));
@@ -107,6 +108,37 @@ describe('a development start', () => {
     });
     const history = await millrace('history', 'bob', 'alice', '--json');
     expect(JSON.parse(history.out)).toMatchObject({ seq: 1, content: 'hello bob' });
+  });
+
+  test('two who chat see who is there, and what of theirs the other has read', async () => {
+    const [carol, dave] = [
+      launch(['chat', 'carol', 'dave'], {}, 'pipe'),
+      launch(['chat', 'dave', 'carol'], {}, 'pipe'),
+    ] as const;
+    const shows = (chat: typeof carol, text: string) =>
+      vi.waitFor(() => expect(chat.out()).toContain(text), { timeout: 20_000 });
+    await Promise.all([shows(carol, 'nothing yet'), shows(dave, 'nothing yet')]);
+    carol.child.stdin?.write('hello dave\n');
+    await shows(dave, 'carol: hello dave');
+    await shows(carol, 'carol: hello dave ✓');
+    await shows(carol, '(read up to #1)');
+    carol.child.stdin?.write('/edit hello, dave\n');
+    await shows(dave, '* carol edited #1: hello, dave');
+    dave.child.stdin?.write('hello yourself\n');
+    // Strangers until the first message was delivered to both: whatever comes then has them look again.
+    await vi.waitFor(
+      () => {
+        carol.child.stdin?.write('are you there?\n');
+        expect(carol.out()).toContain('(dave is online)');
+        expect(dave.out()).toContain('(carol is online)');
+      },
+      { timeout: 20_000, interval: 1000 },
+    );
+    dave.child.stdin?.end('/quit\n');
+    expect(await dave.ended).toMatchObject({ code: 0, err: '' });
+    await shows(carol, '(dave was last seen');
+    carol.child.stdin?.end();
+    expect(await carol.ended).toMatchObject({ code: 0, err: '' });
   });
 
   test('serves its probes and metrics', async () => {
@@ -220,7 +252,7 @@ describe('the command line', () => {
 
   test('every command has help', async () => {
     const { out } = await millrace('--help');
-    for (const [, command] of out.matchAll(/^ {2}(\w+) /gm)) {
+    for (const [, command] of out.matchAll(/^ {2}([a-z-]+) /gm)) {
       if (command === 'help') continue;
       expect((await millrace(command as string, '--help')).code).toBe(0);
     }

@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { Cluster, type Redis } from 'ioredis';
 import { openArchive } from '../../lib/archive/index.ts';
 import { type Config, withoutPassword } from '../../lib/config/index.ts';
+import { keyspace } from '../../lib/keyspace/index.ts';
 import { explain } from '../../lib/process/explain.ts';
 import { serverFacts } from '../../lib/redis/checks.ts';
 import { connect, type RedisStore } from '../../lib/redis/connect.ts';
@@ -21,6 +22,8 @@ export interface Finding {
 /** Beyond this, ids that two primaries give out in a failover could run backwards. */
 const skewWarnMs = 100;
 const skewFailMs = 1000;
+/** Subscribing and hearing, each. */
+const pubSubWaitMs = 2000;
 /** Sockets of one gateway process, and then some. */
 const filesWanted = 20_000;
 const marks = { ok: '✓', warn: '!', fail: '✗' } as const;
@@ -45,7 +48,7 @@ async function examine(): Promise<Finding[]> {
   const config = operatorConfig();
   const logger = createLogger({ name: 'doctor', level: 'silent' });
   const parts = await Promise.all([redisFindings(config, logger), archiveFinding(config, logger), gatewayFinding()]);
-  return [...parts.flat(), openFiles(), secretFinding()];
+  return [...parts.flat(), openFiles(), secretFinding(), pushFinding(config)];
 }
 
 async function redisFindings(config: Config, logger: Logger): Promise<Finding[]> {
@@ -60,6 +63,7 @@ async function redisFindings(config: Config, logger: Logger): Promise<Finding[]>
     for (const facts of await serverFacts(store)) findings.push(...serverFindings(facts, config));
     const primaries: Redis[] = store.command instanceof Cluster ? store.command.nodes('master') : [store.command];
     findings.push(...(await Promise.all(primaries.map(clockFinding))));
+    findings.push(await pubSubFinding(store, config));
     findings.push(partitionsFinding(await store.command.hget('millrace', 'partitions'), config));
     return findings;
   } catch (error) {
@@ -108,6 +112,36 @@ async function clockFinding(redis: Redis): Promise<Finding> {
     found: `${skewMs} ms from this machine's`,
     ...(state === 'ok' ? {} : { advice: 'run NTP (chrony) on both machines: ids and offsets are times of the store' }),
   };
+}
+
+/** Presence and typing travel this way. Says something to itself, where no gateway listens. */
+async function pubSubFinding(store: RedisStore, { partitions }: Config): Promise<Finding> {
+  const what = 'Redis, sharded Pub/Sub';
+  const channel = keyspace(partitions).signal(0, `doctor-${process.pid}`);
+  const advice = 'give this Redis user &presence:{* and &signal:{*, +spublish and +ssubscribe (ops/redis/millrace.acl)';
+  let hear = () => {};
+  let trouble: unknown;
+  const heard = new Promise<boolean>((resolve) => {
+    hear = () => resolve(true);
+    setTimeout(() => resolve(false), pubSubWaitMs).unref();
+  });
+  const subscriber = store.subscriber({
+    message: hear,
+    renewed: () => {},
+    failed: (error) => {
+      trouble = error;
+    },
+  });
+  try {
+    await subscriber.subscribe([channel], pubSubWaitMs);
+    if (trouble === undefined) await store.command.spublish(channel, 'is anybody there?');
+  } catch (error) {
+    trouble = error;
+  }
+  if (trouble === undefined && (await heard)) return { what, state: 'ok', found: 'heard what was said' };
+  const found =
+    trouble === undefined ? 'nothing was heard' : trouble instanceof Error ? trouble.message : String(trouble);
+  return { what, state: 'fail', found, advice };
 }
 
 function partitionsFinding(stored: string | null, { partitions }: Config): Finding {
@@ -188,5 +222,36 @@ function secretFinding(): Finding {
     return { what, state: 'warn', found: `${bytes} bytes`, advice: 'HS256 wants 32 or more: openssl rand -base64 48' };
   } catch (error) {
     return { what, state: 'warn', found: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** What is configured, and never the key: whether it is good, only Google knows. */
+function pushFinding({ push, production }: Config): Finding {
+  const what = 'Push, FCM credentials';
+  const file = push.credentialsFile;
+  const way = `${push.proxy === undefined ? '' : `, through ${withoutPassword(push.proxy)}`}; a push tells ${push.snippet}`;
+  if (file === undefined) {
+    const found = 'none: the pusher logs what it would send';
+    const advice = 'set FCM_CREDENTIALS to the file of a service account';
+    return production ? { what, state: 'warn', found, advice } : { what, state: 'ok', found };
+  }
+  try {
+    const account = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown> | null;
+    const missing = ['project_id', 'client_email', 'private_key'].filter((name) => typeof account?.[name] !== 'string');
+    if (missing.length === 0) {
+      return { what, state: 'ok', found: `project ${account?.project_id} as ${account?.client_email}${way}` };
+    }
+    const advice = 'take the file of a service account from the Firebase console';
+    return { what, state: 'fail', found: `${file} has no ${missing.join(', ')}`, advice };
+  } catch (error) {
+    // A parser may quote what it could not read.
+    const why =
+      error instanceof SyntaxError ? 'is not JSON' : `cannot be read (${(error as NodeJS.ErrnoException).code})`;
+    return {
+      what,
+      state: 'fail',
+      found: `${file} ${why}`,
+      advice: 'set FCM_CREDENTIALS to the file of a service account',
+    };
   }
 }

@@ -1,27 +1,12 @@
-/** The `millrace` command. Each file beside this one adds its own. */
+/** The `millrace` command. */
 import { Command, CommanderError } from 'commander';
 import { exitCodeOf, explain } from '../../lib/process/explain.ts';
-
-type Register = (program: Command) => void;
-
-/** In the order in which --help lists them. */
-const commands: Record<string, () => Promise<Register>> = {
-  start: async () => (await import('./start.ts')).registerStart,
-  chat: async () => (await import('./chat.ts')).registerChatCommand,
-  send: async () => (await import('./send.ts')).registerSend,
-  tail: async () => (await import('./tail.ts')).registerTail,
-  history: async () => (await import('./history.ts')).registerHistory,
-  token: async () => (await import('./token.ts')).registerToken,
-  inspect: async () => (await import('./inspect.ts')).registerInspect,
-  'dead-letters': async () => (await import('./dead-letters.ts')).registerDeadLetters,
-  doctor: async () => (await import('./doctor.ts')).registerDoctor,
-  schema: async () => (await import('./schema.ts')).registerSchema,
-};
+import { commands, EXIT_CODES } from './commands.ts';
 
 const program = new Command('millrace')
   .description('A real-time messaging backend: every user has a durable inbox, every message a place in history.')
   .showHelpAfterError('(--help shows what there is)')
-  .addHelpText('after', '\nExit codes: 0 done, 1 failed, 2 used wrongly, 78 something to change in the configuration.');
+  .addHelpText('after', `\n${EXIT_CODES}`);
 
 // Before the commands: they inherit it.
 program.exitOverride((end) => process.exit(end.exitCode === 0 ? 0 : 2));
