@@ -1,8 +1,10 @@
 /** A gateway that is told to stop: who is told what and when, what still works, and how it ends. */
 import { request } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { serverFrames } from '../../lib/protocol/frames.ts';
 import type { MillraceProcess } from '../../ops/deployment.ts';
 import { until } from '../../ops/until.ts';
+import { expectExactly } from './exactly.ts';
 import { RawSession } from './raw-session.ts';
 import { Stage } from './stage.ts';
 
@@ -52,6 +54,7 @@ describe('SIGTERM', () => {
     const startedAt = performance.now();
     await gateway.kill('SIGTERM');
     const told = await Promise.all(sessions.map((s) => s.next('goaway')));
+    for (const frame of told) expectExactly(serverFrames.goaway, frame, 'goaway');
     expect(performance.now() - startedAt).toBeLessThan(1_000);
 
     const ready = await fetch(`${gateway.address}/readyz`);

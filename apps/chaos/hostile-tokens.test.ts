@@ -82,9 +82,11 @@ describe('tokens', () => {
     await session.next('refreshed', { ref: 'good' });
     session.send({ type: 'refresh', token: here.stage.deployment.token('victim') });
     expect(await endOf(session)).toBe(4001);
-    const other = await here.start('hostile');
-    other.send({ type: 'refresh', token: expired() });
-    expect(await endOf(other)).toBe(4001);
+    for (const token of [expired(), '', '\ud800', 'x'.repeat(9000)]) {
+      const other = await here.start('hostile');
+      other.send({ type: 'refresh', token });
+      expect([token, await endOf(other)]).toEqual([token, 4001]);
+    }
   });
 
   it('a session ends within five seconds of its token', async () => {

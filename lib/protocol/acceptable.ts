@@ -91,7 +91,6 @@ const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ['metadata', metadataRule],
   ['title', (title) => (isText(title as string, TITLE_CHARACTERS) ? undefined : REFUSALS.title)],
   ['push_token', pushTokenRule],
-  ['token', (token) => ((token as string).isWellFormed() ? undefined : REFUSALS.token)],
   ['cursor', (cursor) => ((cursor as string).isWellFormed() ? undefined : REFUSALS.cursor)],
   ['ref', (ref) => (isRef(ref as string) ? undefined : REFUSALS.ref)],
 ]);
@@ -137,7 +136,6 @@ export const REFUSALS = {
   ref: refuse('bad_request', 'ref: at most 64 well-formed characters'),
   since: refuse('bad_request', 'since: not an offset'),
   offset: refuse('bad_request', 'offset: not an offset'),
-  token: refuse('bad_request', 'token: not a token'),
   cursor: refuse('bad_request', 'cursor: not a cursor'),
   title: refuse('bad_request', 'title: 1–200 well-formed characters'),
   push_token: refuse('bad_request', 'push_token: at most 4 KiB of well-formed text'),
