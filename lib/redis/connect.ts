@@ -56,7 +56,7 @@ function commonOptions(target: RedisTarget, name: string): Settings {
   return {
     ...(target.username === undefined ? {} : { username: target.username }),
     ...(target.password === undefined ? {} : { password: target.password }),
-    ...(target.tls ? { tls: target.ca === undefined ? {} : { ca: target.ca }, enableTLSForSentinelMode: true } : {}),
+    ...tlsOf(target),
     connectionName: name.replaceAll(/\s/g, '-'),
     connectTimeout: CONNECT_TIMEOUT_MS,
     socketTimeout: SOCKET_TIMEOUT_MS,
@@ -67,6 +67,13 @@ function commonOptions(target: RedisTarget, name: string): Settings {
     autoResendUnfulfilledCommands: false,
     lazyConnect: true,
   };
+}
+
+/** Sentinels, and what they name, alike. */
+function tlsOf({ tls, ca }: RedisTarget): Settings {
+  if (!tls) return {};
+  const trust = ca === undefined ? {} : { ca };
+  return { tls: trust, sentinelTLS: trust, enableTLSForSentinelMode: true };
 }
 
 /** 50 ms to 2 s, doubled each time, with jitter so that a restarted server is not met by everybody at once. */

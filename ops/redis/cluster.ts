@@ -2,12 +2,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { freePort, type RedisServer, type RedisServerOptions, startRedis } from './server.ts';
+import { type Tls, tlsArgs } from './tls.ts';
 
 export interface RedisClusterOptions {
   primaries?: number;
   replicasPerPrimary?: 0 | 1 | 2;
   appendOnly?: boolean;
   extraArgs?: readonly string[];
+  /** The nodes speak TLS to one another, and `url` is that of the TLS ports. The tests may use the others. */
+  tls?: Tls;
 }
 
 export interface RedisClusterNode extends RedisServer {
@@ -31,14 +34,16 @@ const FORM_TIMEOUT_MS = 30_000;
 export async function startRedisCluster(options: RedisClusterOptions = {}): Promise<RedisCluster> {
   const primaries = options.primaries ?? 3;
   const total = primaries * (1 + (options.replicasPerPrimary ?? 0));
-  const servers = await Promise.all(Array.from({ length: total }, () => startNode(options)));
+  const ports = await Promise.all(Array.from({ length: total }, () => freePort()));
+  const servers = await Promise.all(ports.map((port) => startNode(options, port)));
   const clients = servers.map((server) => new Redis({ host: server.host, port: server.port, maxRetriesPerRequest: 1 }));
   const stop = async (): Promise<void> => {
     await Promise.all(servers.map((server) => server.stop()));
   };
   try {
-    const nodes = await form(servers, clients, primaries);
-    const url = `redis+cluster://${servers.map((s) => `${s.host}:${s.port}`).join(',')}`;
+    const nodes = await form(servers, clients, primaries, options.tls && ports);
+    const at = servers.map(({ host, port }, i) => `${host}:${options.tls ? ports[i] : port}`).join(',');
+    const url = options.tls ? `rediss+cluster://${at}?ca=${options.tls.caFile}` : `redis+cluster://${at}`;
     return { url, nodes, moveSlot: (slot, to) => moveSlot(nodes, slot, to), stop };
   } catch (error) {
     await stop();
@@ -48,20 +53,26 @@ export async function startRedisCluster(options: RedisClusterOptions = {}): Prom
   }
 }
 
-async function startNode(options: RedisClusterOptions): Promise<RedisServer> {
+async function startNode(options: RedisClusterOptions, tlsPort: number): Promise<RedisServer> {
   const server: RedisServerOptions = {
     appendOnly: options.appendOnly ?? true,
     extraArgs: [
       ...['--cluster-enabled', 'yes', '--cluster-node-timeout', '2000', '--cluster-replica-validity-factor', '0'],
       // The default bus port (port + 10,000) is beyond 65,535 for most free ports.
       ...['--cluster-port', String(await freePort()), '--repl-diskless-sync-delay', '0'],
+      ...(options.tls ? [...tlsArgs(options.tls, tlsPort), '--tls-cluster', 'yes', '--tls-replication', 'yes'] : []),
       ...(options.extraArgs ?? []),
     ],
   };
   return startRedis(server);
 }
 
-async function form(servers: RedisServer[], clients: Redis[], primaries: number): Promise<RedisClusterNode[]> {
+async function form(
+  servers: RedisServer[],
+  clients: Redis[],
+  primaries: number,
+  tlsPorts?: readonly number[],
+): Promise<RedisClusterNode[]> {
   const nodes = await Promise.all(
     servers.map(async (server, index): Promise<RedisClusterNode> => {
       const id = String(await clients[index]!.cluster('MYID'));
@@ -80,7 +91,8 @@ async function form(servers: RedisServer[], clients: Redis[], primaries: number)
   const ports = await Promise.all(clients.map(async (client) => configOf(client, 'cluster-port')));
   for (const client of clients) {
     for (const [index, server] of servers.entries()) {
-      if (client !== clients[index]) await client.call('CLUSTER', 'MEET', server.host, server.port, ports[index]!);
+      const port = tlsPorts?.[index] ?? server.port;
+      if (client !== clients[index]) await client.call('CLUSTER', 'MEET', server.host, port, ports[index]!);
     }
   }
   await until('the nodes know each other', async () => {
