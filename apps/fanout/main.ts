@@ -8,6 +8,7 @@ import { startAlone } from '../../lib/process/run.ts';
 import { msOf, ZERO } from '../../lib/redis/ids.ts';
 import { CROWDED, logFill } from '../../lib/redis/log-size.ts';
 import { busyPauseMs } from '../../lib/redis/pause.ts';
+import { ScriptLanes } from '../../lib/redis/script-lane.ts';
 import { Verbs } from '../../lib/redis/verbs.ts';
 import { FanoutWorker } from './worker.ts';
 
@@ -19,8 +20,14 @@ export async function startFanout(ctx: AppContext): Promise<RunningApp> {
   const { store, metrics, config } = ctx;
   const logger = ctx.logger.child({ role: ROLE });
   const keys = keyspace(config.partitions, { oneNode: store.kind !== 'cluster' });
-  const verbs = new Verbs(store.command, keys, (name, seconds) => metrics.redisSeconds.of(name).observe(seconds));
-  const worker = new FanoutWorker({ store, keys, verbs, metrics, logger });
+  const verbs = new Verbs(
+    store.command,
+    keys,
+    (name, seconds) => metrics.redisSeconds.of(name).observe(seconds),
+    new ScriptLanes(store, keys, 0), // what is delivered is repeated from the log
+  );
+  const lanes = new ScriptLanes(store, keys, config.ackReplicas);
+  const worker = new FanoutWorker({ store, keys, verbs, lanes, metrics, logger });
   const logs = new LogWorker(ctx, {
     role: ROLE,
     logger,

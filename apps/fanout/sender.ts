@@ -3,8 +3,6 @@
  * cluster. One call at a time, so the next leaves only after the last one's answer (design, rule 1); a target that does
  * not answer makes nobody else wait, because every group has a sender of its own.
  */
-
-import type { RedisStore } from '../../lib/redis/connect.ts';
 import { backOff } from '../../lib/redis/follow.ts';
 import type { Verbs } from '../../lib/redis/verbs.ts';
 import type { Logger } from '../../lib/telemetry/logger.ts';
@@ -15,7 +13,6 @@ import type { Pair } from './pair.ts';
 const RECIPIENTS_PER_CALL = 64;
 
 export interface SenderOptions {
-  store: RedisStore;
   verbs: Verbs;
   metrics: Metrics;
   logger: Logger;
@@ -28,7 +25,6 @@ export interface SenderOptions {
 export class Sender {
   readonly #o: SenderOptions;
   readonly #waiting = new Set<Pair>();
-  #verbs: Verbs | undefined;
   #draining: Promise<void> | undefined;
   #stopped = false;
 
@@ -71,8 +67,7 @@ export class Sender {
       }
       for (const pair of pairs) pair.inFlight = true;
       try {
-        this.#verbs ??= await this.#o.verbs.apart(this.#o.store);
-        const { replies, setAside, written } = await this.#verbs.deliver(blocks);
+        const { replies, setAside, written } = await this.#o.verbs.deliver(blocks);
         this.#o.metrics.deliverBatch.observe(blocks.reduce((sum, b) => sum + b.deliveries.length, 0));
         this.#o.metrics.inboxWrites.inc(written);
         if (setAside > 0) {

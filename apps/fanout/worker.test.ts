@@ -7,7 +7,9 @@ import { pino } from 'pino';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { RedisStore } from '../../lib/redis/connect.ts';
 import type { Block } from '../../lib/redis/delivery.ts';
+import type { ScriptLanes } from '../../lib/redis/script-lane.ts';
 import { Verbs } from '../../lib/redis/verbs.ts';
+import type { Command } from '../../lib/redis/wire.ts';
 import { createMetrics } from '../../lib/telemetry/metrics.ts';
 import { connect, inboxOf, keys, message, useStore } from '../../lua/harness.ts';
 import { until } from '../../ops/until.ts';
@@ -54,10 +56,6 @@ let worker: FanoutWorker;
 let unreadable: Set<string>;
 
 class HeldVerbs extends Verbs {
-  override apart(): Promise<Verbs> {
-    return Promise.resolve(this);
-  }
-
   override async deliver(blocks: readonly Block[]) {
     await calls.pass();
     const reply = await super.deliver(blocks);
@@ -74,12 +72,20 @@ function held(redis: Redis): Redis {
       if (typeof value !== 'function') return value;
       return async (...args: unknown[]) => {
         if (typeof args[0] === 'string' && unreadable.has(args[0])) throw new Error('Connection is closed.');
-        const reply: unknown = await Reflect.apply(value, target, args);
-        if (name === 'xrange') await reads.pass();
-        return reply;
+        return Reflect.apply(value, target, args);
       };
     },
   });
+}
+
+/** Reads of the log wait at the gate with their answers. */
+function heldLanes(): ScriptLanes {
+  const call = async ([command, ...args]: Command): Promise<unknown> => {
+    const reply = await store.redis.call(String(command), ...args);
+    await reads.pass();
+    return reply;
+  };
+  return { lane: () => ({ call }) } as unknown as ScriptLanes;
 }
 
 function makeWorker(): FanoutWorker {
@@ -87,6 +93,7 @@ function makeWorker(): FanoutWorker {
     store: { kind: 'standalone', command: held(store.redis), groups: (all) => [[...all]] } as RedisStore,
     keys,
     verbs: new HeldVerbs(store.redis, keys),
+    lanes: heldLanes(),
     metrics: createMetrics(),
     logger: pino({ level: 'silent' }),
   });

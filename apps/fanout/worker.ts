@@ -11,6 +11,7 @@ import type { RedisStore } from '../../lib/redis/connect.ts';
 import type { Delivery } from '../../lib/redis/delivery.ts';
 import { backOff, type LogBatch } from '../../lib/redis/follow.ts';
 import { compareIds, maxId, minId, ZERO } from '../../lib/redis/ids.ts';
+import type { ScriptLanes } from '../../lib/redis/script-lane.ts';
 import type { Verbs } from '../../lib/redis/verbs.ts';
 import type { Logger } from '../../lib/telemetry/logger.ts';
 import type { Metrics } from '../../lib/telemetry/metrics.ts';
@@ -23,6 +24,8 @@ export interface WorkerOptions {
   store: RedisStore;
   keys: Keyspace;
   verbs: Verbs;
+  /** Where the log is read from: what too few replicas have is not delivered. */
+  lanes: ScriptLanes;
   metrics: Metrics;
   logger: Logger;
 }
@@ -166,7 +169,7 @@ export class FanoutWorker {
    * sent says where this reading began, whatever the pair has learnt since: an older target refuses it.
    */
   async #catchUp(pair: Pair): Promise<void> {
-    const { store, keys } = this.#o;
+    const { store, keys, lanes } = this.#o;
     pair.filling = true;
     for (let failures = 0; this.#holds(pair); ) {
       try {
@@ -177,7 +180,8 @@ export class FanoutWorker {
         const start = floor ? trimmed : from;
         const readToBefore = this.#sources.get(pair.source)?.readTo;
         // With a floor, from the target's own cursor all the same: trimming is by whole nodes, some of it may be left.
-        const entries = await store.command.xrange(keys.log(pair.source), `(${from}`, '+', 'COUNT', CATCH_UP_COUNT);
+        const command = ['XRANGE', keys.log(pair.source), `(${from}`, '+', 'COUNT', CATCH_UP_COUNT];
+        const entries = (await lanes.lane(pair.source).call(command)) as [id: string, fields: string[]][];
         const source = this.#sources.get(pair.source);
         if (!source || !this.#holds(pair)) return;
         if (entries.length === 0 && !floor && source.readTo === readToBefore && pair.after === from) {

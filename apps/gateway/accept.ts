@@ -6,6 +6,7 @@
  */
 import { MillraceError } from '../../lib/protocol/errors.ts';
 import { directChannel, parseChannel } from '../../lib/protocol/ids.ts';
+import { NotReplicatedError } from '../../lib/redis/errors.ts';
 import { isRetryable } from '../../lib/redis/retryable.ts';
 import type { AppendInput } from '../../lib/redis/verbs.ts';
 import type { Caller, GatewayContext } from './context.ts';
@@ -81,6 +82,13 @@ export async function accept(ctx: GatewayContext, caller: Caller, submission: Su
 /** What the client is told of a failure: `unavailable` when it may pass, else `internal`, with the cause in the log. */
 export function asMillraceError(ctx: GatewayContext, error: unknown, doing: string): MillraceError {
   if (error instanceof MillraceError) return error;
+  if (error instanceof NotReplicatedError) {
+    ctx.logger.warn({ err: error, doing }, 'too few replicas have it: not answered as durable');
+    return new MillraceError('unavailable', 'too few replicas of the store have it yet, try again', {
+      retryAfterMs: 500,
+      cause: error,
+    });
+  }
   if (isRetryable(error)) {
     ctx.logger.warn({ err: error, doing }, 'the store did not answer');
     return new MillraceError('unavailable', 'the store does not answer, try again', {

@@ -44,14 +44,13 @@ export class Appends {
 }
 
 class AppendLane {
-  readonly #ctx: Pick<Parts, 'verbs' | 'store'>;
-  #verbs: Verbs | undefined;
+  readonly #ctx: Pick<Parts, 'verbs'>;
   #waiting: Waiting[] = [];
   #scheduled = false;
   #calledAt = 0;
   #pauseMs = busyPauseMs(0);
 
-  constructor(ctx: Pick<Parts, 'verbs' | 'store'>) {
+  constructor(ctx: Pick<Parts, 'verbs'>) {
     this.#ctx = ctx;
   }
 
@@ -76,8 +75,7 @@ class AppendLane {
   async #call(): Promise<void> {
     const batch = this.#waiting.splice(0, PER_CALL);
     try {
-      this.#verbs ??= await this.#ctx.verbs.apart(this.#ctx.store);
-      const replies = await this.#verbs.appendAll(batch.map((w) => w.message));
+      const replies = await this.#ctx.verbs.appendAll(batch.map((w) => w.message));
       batch.forEach((waiting, i) => {
         const reply = replies[i];
         if (reply === undefined || reply instanceof Error) waiting.reject(reply);

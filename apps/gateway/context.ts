@@ -8,6 +8,7 @@ import type { ChangeVerbs } from '../../lib/redis/change-verbs.ts';
 import type { RedisStore } from '../../lib/redis/connect.ts';
 import type { PresenceVerbs } from '../../lib/redis/presence-verbs.ts';
 import type { PushVerbs } from '../../lib/redis/push-verbs.ts';
+import type { ScriptLanes } from '../../lib/redis/script-lane.ts';
 import type { Verbs } from '../../lib/redis/verbs.ts';
 import type { Logger } from '../../lib/telemetry/logger.ts';
 import type { Metrics } from '../../lib/telemetry/metrics.ts';
@@ -29,6 +30,7 @@ export interface GatewayContext {
   readonly rare: RareLimits;
   readonly changes: ChangeVerbs;
   readonly accounts: AccountVerbs;
+  readonly lanes: ScriptLanes;
   readonly archive: Archive;
   readonly verifier: TokenVerifier;
   readonly logger: Logger;

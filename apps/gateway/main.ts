@@ -11,6 +11,7 @@ import { ChangeVerbs } from '../../lib/redis/change-verbs.ts';
 import { LimitVerbs } from '../../lib/redis/limit-verbs.ts';
 import { PresenceVerbs } from '../../lib/redis/presence-verbs.ts';
 import { PushVerbs } from '../../lib/redis/push-verbs.ts';
+import { ScriptLanes } from '../../lib/redis/script-lane.ts';
 import type { ScriptObserver } from '../../lib/redis/scripts.ts';
 import { Verbs } from '../../lib/redis/verbs.ts';
 import { Appends } from './appends.ts';
@@ -37,7 +38,8 @@ export async function startGateway(app: AppContext): Promise<RunningGateway> {
   const tls = config.tls && (await readTls(config.tls));
   const keys = keyspace(config.partitions, { oneNode: store.kind !== 'cluster' });
   const observe: ScriptObserver = (name, seconds) => metrics.redisSeconds.of(name).observe(seconds);
-  const verbs = new Verbs(store.command, keys, observe);
+  const lanes = new ScriptLanes(store, keys, config.ackReplicas);
+  const verbs = new Verbs(store.command, keys, observe, lanes);
   const ctx: GatewayContext = {
     ...app,
     logger: app.logger.child({ role: 'gateway' }),
@@ -49,7 +51,8 @@ export async function startGateway(app: AppContext): Promise<RunningGateway> {
     limits: new SpeedLimits(config),
     logRoom: new LogRoom({ store, keys, config, metrics }),
     rare: new RareLimits(new LimitVerbs(store.command, keys, observe), config, app.logger),
-    changes: new ChangeVerbs(store.command, keys, observe),
+    changes: new ChangeVerbs(store.command, keys, observe, lanes),
+    lanes,
     accounts: new AccountVerbs(store.command, keys, observe),
     verifier: createVerifier({
       ...(config.jwtSecret === undefined ? {} : { secret: config.jwtSecret }),

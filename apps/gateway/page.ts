@@ -11,6 +11,7 @@ export async function pageOf(
   { channel, seq, last, changed, intervals }: Membership,
   query: HistoryRequest['query'],
 ): Promise<History> {
+  await ctx.lanes.confirm(channel, seq);
   const position = changed === undefined ? null : await archiverPosition(ctx, channel);
   return readHistory({
     archive: ctx.archive,

@@ -36,9 +36,9 @@ describe('configuration', () => {
     for (const PORT of ['65536', '-1', '1.5', '1e3', ' 80', '0x50']) expect(message({ PORT })).toContain('PORT');
   });
 
-  test('ACK_REPLICAS above 0 refuses to start', () => {
-    expect(message({ ACK_REPLICAS: '1' })).toContain('not supported yet');
-    expect(loadConfig({ ACK_REPLICAS: '0' }).ackReplicas).toBe(0);
+  test('ACK_REPLICAS is how many replicas must have a message', () => {
+    expect(loadConfig({ ACK_REPLICAS: '1' }).ackReplicas).toBe(1);
+    expect(message({ ACK_REPLICAS: '-1' })).toContain('ACK_REPLICAS');
   });
 
   test('production refuses a missing or short secret, and never prints it', () => {

@@ -201,11 +201,6 @@ export function loadConfig(env: NodeJS.ProcessEnv, { checksTokens = true } = {})
   if (config.drain.spreadMs > graceMs) {
     wrong.push(`DRAIN_SPREAD is ${config.drain.spreadMs}; it must not be longer than DRAIN_GRACE, ${graceMs} ms`);
   }
-  if (config.ackReplicas > 0) {
-    wrong.push(
-      `ACK_REPLICAS is ${config.ackReplicas}; waiting for replicas is not supported yet: leave it out or set it to 0`,
-    );
-  }
   const keys = [variables.jwtSecret, variables.jwtPublicKey, variables.jwtJwksUrl].filter((v) => text(v) !== undefined);
   if (keys.length > 1) {
     wrong.push(

@@ -138,7 +138,7 @@ export const variables = {
     'replicas',
     0,
     9,
-    'How many replicas must have a message before it is accepted; above 0 is refused, not being supported yet.',
+    'How many replicas of a Redis primary must have a message before it is accepted, delivered or archived; with fewer attached, sends are answered `unavailable`.',
   ),
   logLevel: {
     name: 'LOG_LEVEL',

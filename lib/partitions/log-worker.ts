@@ -39,6 +39,7 @@ export class LogWorker {
       ...reading,
       store,
       partitions,
+      replicas: config.ackReplicas,
       logger,
       logKey: keys.log,
       onRound: () => this.completedRound(),

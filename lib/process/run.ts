@@ -70,7 +70,8 @@ export async function runRoles(options: RunOptions): Promise<RunningProcess> {
     open.push({ what: 'metrics', stop: () => metrics.stop() });
     const store = await connect(config.redisUrl, { logger, name: `millrace-${name}` });
     open.push({ what: 'Redis', stop: () => store.close() });
-    await checkDeployment(store, { partitions: config.partitions, production: config.production, logger });
+    const { partitions, production, ackReplicas } = config;
+    await checkDeployment(store, { partitions, production, ackReplicas, logger });
     const archive = await openArchive(config.archiveUrl, { logger });
     open.push({ what: 'archive', stop: () => archive.close() });
     await options.beforeRoles?.(archive, logger);

@@ -10,7 +10,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import { RedisTimeoutError, RedisUnreachableError } from './errors.ts';
-import { Wire } from './wire.ts';
+import { missing, WAIT_MS } from './script-lane.ts';
+import { type Command, Wire } from './wire.ts';
 
 export interface StreamEntry {
   id: string;
@@ -33,9 +34,11 @@ export interface BlockingConnection {
     streams: readonly { key: string; after: string }[],
     options: { count: number; blockMs?: number },
   ): Promise<StreamBatch[]>;
-  /** As ioredis' own: rejects when there is no reply within 5 s, and when the connection breaks. One call at a time. */
-  evalsha(sha: string, keys: number, ...rest: (string | number)[]): Promise<unknown>;
-  eval(body: string, keys: number, ...rest: (string | number)[]): Promise<unknown>;
+  /**
+   * Resolves when so many replicas have what the last read returned. Rejects when they do not, and when the connection is
+   * no longer the one that read: the caller reads again from where it was.
+   */
+  confirm(replicas: number): Promise<void>;
   /** Called after a reconnect, perhaps to another server, before the read that caused it goes out. */
   onReconnect(listener: () => void): void;
   close(): void;
@@ -61,7 +64,7 @@ const CONNECT_TIMEOUT_MS = 3000;
 const MAX_BACKOFF_MS = 1000;
 const MAX_REDIRECTIONS = 5;
 /** As long as a command on the shared connection may take. */
-const SCRIPT_TIMEOUT_MS = 5000;
+const COMMAND_TIMEOUT_MS = 5000;
 
 type XreadReply = [key: string, entries: [id: string, fields: string[]][]][] | null;
 
@@ -73,6 +76,8 @@ export class WatchedConnection implements BlockingConnection {
   #wire: { client: Redis; wire: Wire } | undefined;
   /** Left because another server has the keys now: a read that this ended goes on there. */
   #left: Redis | undefined;
+  /** The connection of the last read. */
+  #readFrom: Redis | undefined;
   #opening: Promise<Redis> | undefined;
   #moved: string | undefined;
   #failures = 0;
@@ -112,8 +117,10 @@ export class WatchedConnection implements BlockingConnection {
     for (let redirections = 0; ; redirections++) {
       const client = await this.open();
       try {
-        const reply = (await this.#call(client, parts, (blockMs ?? 0) + GRACE_MS)) as XreadReply;
-        return (reply ?? []).map(([key, entries]) => ({
+        const [reply] = await this.#send(client, [parts], (blockMs ?? 0) + GRACE_MS);
+        if (reply instanceof Error) throw reply;
+        this.#readFrom = client;
+        return ((reply as XreadReply) ?? []).map(([key, entries]) => ({
           key,
           entries: entries.map(([id, fields]) => ({ id, fields })),
         }));
@@ -125,29 +132,44 @@ export class WatchedConnection implements BlockingConnection {
     }
   }
 
-  evalsha(sha: string, keys: number, ...rest: (string | number)[]): Promise<unknown> {
-    return this.#script('EVALSHA', sha, keys, rest);
+  async confirm(replicas: number): Promise<void> {
+    const client = this.#readFrom;
+    if (!client || client !== this.#client) throw new RedisUnreachableError('the connection broke after the read');
+    // A WAIT right after a woken read would return at once: it counts from a command that came later.
+    const [, acked] = await this.#send(client, [['PING'], ['WAIT', replicas, WAIT_MS]], WAIT_MS + GRACE_MS);
+    const failed = acked instanceof Error ? acked : missing(acked, replicas);
+    if (failed) throw failed;
   }
 
-  eval(body: string, keys: number, ...rest: (string | number)[]): Promise<unknown> {
-    return this.#script('EVAL', body, keys, rest);
+  /**
+   * Sends the commands in one write, once: whether one whose answer did not come was executed is unknown. All must be of
+   * keys that one server has. A result each, an Error is that command's own. Rejects when there is no connection, or no
+   * answer within `waitsMs` and as long as ioredis' own commands may take.
+   */
+  async pipeline(commands: readonly Command[], waitsMs = 0): Promise<unknown[]> {
+    for (let redirections = 0; ; redirections++) {
+      const replies = await this.#send(await this.open(), commands, waitsMs + COMMAND_TIMEOUT_MS);
+      // The keys are elsewhere now: nothing was executed.
+      if (wordOf(replies[0]) !== 'MOVED' || redirections >= MAX_REDIRECTIONS) return replies;
+    }
   }
 
-  /** Sent once: whether a script whose answer did not come was executed is unknown. */
-  async #script(command: string, script: string, keys: number, rest: readonly (string | number)[]): Promise<unknown> {
-    return this.#call(await this.open(), [command, script, keys, ...rest], SCRIPT_TIMEOUT_MS);
-  }
-
-  async #call(client: Redis, parts: readonly (string | number)[], withinMs: number): Promise<unknown> {
+  async #send(client: Redis, commands: readonly Command[], withinMs: number): Promise<unknown[]> {
     if (this.#wire?.client !== client) this.#wire = { client, wire: new Wire(client) };
+    const results = this.#wire.wire.send(commands).map((reply) => reply.catch((error: Error) => error));
     try {
-      return await withTimeout(this.#wire.wire.call(parts), withinMs, `no reply to ${parts[0]}`);
+      const replies = await withTimeout(Promise.all(results), withinMs, `no reply to ${commands[0]?.[0]}`);
+      let gone = false;
+      for (const reply of replies) {
+        const word = wordOf(reply);
+        if (word === 'MOVED') this.#moved = (reply as Error).message.split(' ', 3)[2];
+        // UNBLOCKED, READONLY: the server became a replica. It would answer the next read, but lag behind.
+        gone ||= word === 'MOVED' || word === 'UNBLOCKED' || word === 'READONLY';
+      }
+      if (gone) this.#drop(client);
+      return replies;
     } catch (error) {
-      const word = wordOf(error);
-      if (word === 'MOVED') this.#moved = (error as Error).message.split(' ', 3)[2];
-      // UNBLOCKED, READONLY: the server became a replica. It would answer the next read, but lag behind.
-      const gone = word === 'MOVED' || word === 'UNBLOCKED' || word === 'READONLY';
-      if (gone || error instanceof RedisTimeoutError) this.#drop(client);
+      this.#drop(client);
       throw error;
     }
   }

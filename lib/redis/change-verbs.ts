@@ -40,7 +40,7 @@ export class ChangeVerbs extends ScriptCaller {
       const args = [window, c.from, c.clientId, c.id, channel, c.kind];
       args.push(c.content === undefined ? 'deleted' : 'edited', c.target.seq, c.target.id ?? '', c.refusal ?? 'ok');
       args.push(c.content ?? '', c.snippet ?? '', c.via ?? '');
-      return this.run<OtherWindow | Changed | [ChangeRefusal]>('change', keys, args);
+      return this.runInLane<OtherWindow | Changed | [ChangeRefusal]>(p, 'change', keys, args);
     });
     if (reply[0] !== 'ok') return reply[0];
     return { seq: reply[1], id: reply[2], ts: reply[3], duplicate: reply[4] === 1 };

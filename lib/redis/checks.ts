@@ -11,6 +11,8 @@ export interface DeploymentOptions {
   partitions: number;
   /** NODE_ENV=production: what is only a warning otherwise is refused. */
   production: boolean;
+  /** That a message waits for. */
+  ackReplicas?: number;
   logger: Logger;
 }
 
@@ -21,6 +23,8 @@ export interface ServerFacts {
   evicts: boolean;
   maxmemoryPolicy: string;
   appendOnly: boolean;
+  /** Attached to it. */
+  replicas: number;
 }
 
 /**
@@ -28,7 +32,7 @@ export interface ServerFacts {
  * compares them with ours. Throws StartupError.
  */
 export async function checkDeployment(store: RedisStore, options: DeploymentOptions): Promise<void> {
-  const { partitions, production, logger } = options;
+  const { partitions, production, ackReplicas = 0, logger } = options;
   for (const facts of await serverFacts(store)) {
     const { server, version, maxmemoryPolicy } = facts;
     if (Number(version.split('.', 1)[0]) < 7) {
@@ -46,6 +50,13 @@ export async function checkDeployment(store: RedisStore, options: DeploymentOpti
         'redis.conf, or run CONFIG SET appendonly yes.';
       if (production) throw new StartupError(problem);
       logger.warn({ server }, problem);
+    }
+    if (facts.replicas < ackReplicas) {
+      logger.warn(
+        { server, replicas: facts.replicas },
+        `Redis at ${server} has ${facts.replicas} replicas, and ACK_REPLICAS is ${ackReplicas}: until it has as many, sends ` +
+          'are answered unavailable. Attach replicas, or lower ACK_REPLICAS.',
+      );
     }
   }
   // One step decides between processes that start together.
@@ -75,6 +86,7 @@ export async function serverFacts(store: RedisStore): Promise<ServerFacts[]> {
         maxmemoryPolicy,
         evicts: maxmemoryPolicy !== 'noeviction',
         appendOnly: field('aof_enabled') === '1',
+        replicas: Number(field('connected_slaves')),
       };
     }),
   );

@@ -231,6 +231,14 @@ describe('the deployment is checked before anything starts', () => {
     await checkDeployment(store, { ...deployment, logger: loud });
     expect(warnings).toMatchObject([{ level: 40, msg: expect.stringContaining('appendonly yes') }]);
     await expect(checkDeployment(store, { ...deployment, production: true })).rejects.toThrow(/appendonly yes/);
+    await store.command.config('SET', 'appendonly', 'yes');
+  });
+
+  test('fewer replicas than a message waits for: a warning that says so', async () => {
+    const warnings: unknown[] = [];
+    const loud = pino({ level: 'warn' }, { write: (line: string) => warnings.push(JSON.parse(line)) });
+    await checkDeployment(store, { ...deployment, ackReplicas: 1, logger: loud });
+    expect(warnings).toMatchObject([{ level: 40, msg: expect.stringMatching(/0 replicas, and ACK_REPLICAS is 1/) }]);
   });
 });
 

@@ -12,6 +12,7 @@ import type { BlockingConnection } from './blocking.ts';
 import { WatchedConnection } from './blocking.ts';
 import { clusterDialer, clusterSubscriptions, type Settings, singleDialer, singleSubscriptions } from './dialers.ts';
 import { StartupError } from './errors.ts';
+import { ScriptLane } from './script-lane.ts';
 import { Subscriber, type SubscriberEvents } from './subscriber.ts';
 import type { SubscriptionServers } from './subscription-link.ts';
 import { Topology } from './topology.ts';
@@ -27,6 +28,8 @@ export interface RedisStore {
   groups(partitions: readonly number[]): number[][];
   /** A connection of its own, for blocking reads, to the server that has the partition. */
   blocking(partition: number, partitions: number): Promise<BlockingConnection>;
+  /** A connection of its own for scripts, to the server that has the partition; made when something is called. */
+  lane(partition: number, partitions: number, replicas: number): ScriptLane;
   /** Sharded Pub/Sub; connections are made when something is subscribed. */
   subscriber(events: SubscriberEvents): Subscriber;
   /** Called when slots went to other servers, or after the connection to the only one was made anew. */
@@ -190,6 +193,11 @@ function store(
       // Unreachable at this moment: the first read says so, and the one after it tries again.
       await connection.open().catch(() => undefined);
       return connection;
+    },
+    lane(partition, partitions, replicas) {
+      const connection = dial(partition, partitions);
+      open.add(connection);
+      return new ScriptLane(connection, replicas);
     },
     subscriber(events) {
       const subscriber = new Subscriber(subscriptions, events);

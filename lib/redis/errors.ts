@@ -17,3 +17,9 @@ export class RedisUnreachableError extends Error {
   override readonly name = 'RedisUnreachableError';
   readonly code = 'redis_unreachable';
 }
+
+/** Too few replicas had it in time. It is stored, and may yet be lost: as good as not answered. */
+export class NotReplicatedError extends Error {
+  override readonly name = 'NotReplicatedError';
+  readonly code = 'redis_not_replicated';
+}

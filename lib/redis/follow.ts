@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from '../telemetry/logger.ts';
 import type { BlockingConnection, StreamEntry } from './blocking.ts';
 import type { RedisStore } from './connect.ts';
+import { ZERO } from './ids.ts';
 
 export interface LogBatch {
   partition: number;
@@ -29,6 +30,8 @@ export interface FollowOptions {
   roundCount?: number;
   /** Pause after a busy round that brought so many entries. */
   pauseMs(entries: number): number;
+  /** What fewer replicas have is read again, and not handled (design, rule 3). */
+  replicas: number;
   /** Must settle; a rejection repeats the same batches after a back-off. */
   handle(batches: LogBatch[]): Promise<void>;
   /** After each round, also an empty or a failed one: never called while a read or a batch does not settle. */
@@ -156,7 +159,8 @@ class Lane {
           total += entries.length;
           full ||= entries.length >= this.#o.count;
         }
-        if (full) await this.#readOn(read);
+        if (full) await this.#readOn(this.#connection, read);
+        if (read.length > 0 && this.#o.replicas > 0) await this.#connection.confirm(this.#o.replicas);
         const held = read.filter((batch) => this.#isNext(batch));
         if (held.length > 0) {
           await this.#handle(held);
@@ -179,13 +183,14 @@ class Lane {
     }
   }
 
-  async #readOn(batches: LogBatch[]): Promise<void> {
-    const { store, logKey, count, roundCount = count } = this.#o;
+  async #readOn(connection: BlockingConnection, batches: LogBatch[]): Promise<void> {
+    const { logKey, count, roundCount = count } = this.#o;
     for (const { partition, entries } of batches) {
       for (let last = count; last === count && entries.length >= count && entries.length < roundCount; ) {
-        const more = await store.command.xrange(logKey(partition), `(${entries.at(-1)?.id}`, '+', 'COUNT', count);
-        for (const [id, fields] of more) entries.push({ id, fields });
-        last = more.length;
+        const from = [{ key: logKey(partition), after: entries.at(-1)?.id ?? ZERO }];
+        const [more] = await connection.xread(from, { count });
+        entries.push(...(more?.entries ?? []));
+        last = more?.entries.length ?? 0;
       }
     }
   }

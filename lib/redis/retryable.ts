@@ -3,7 +3,7 @@
  * disk. The call may or may not have been executed, so only what is safe to repeat is repeated; everything else
  * (WRONGTYPE, a bug in a script, a refused password) is not helped by trying again.
  */
-import { RedisTimeoutError, RedisUnreachableError } from './errors.ts';
+import { NotReplicatedError, RedisTimeoutError, RedisUnreachableError } from './errors.ts';
 
 /** First words of replies. UNBLOCKED: a blocked read whose server became a replica. OOM, MISCONF: full for now. */
 const REPLIES = new Set([
@@ -39,6 +39,7 @@ const CLIENT_MESSAGES =
 
 export function isRetryable(error: unknown): boolean {
   if (error instanceof RedisTimeoutError || error instanceof RedisUnreachableError) return true;
+  if (error instanceof NotReplicatedError) return true;
   if (!(error instanceof Error)) return false;
   const code = 'code' in error ? error.code : undefined;
   if (typeof code === 'string' && SYSTEM_CODES.has(code)) return true;

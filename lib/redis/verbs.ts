@@ -3,7 +3,6 @@
  */
 import type { LogRole } from '../keyspace/index.ts';
 import { beingErased } from '../protocol/errors.ts';
-import type { RedisStore } from './connect.ts';
 import { DedupeWindow, type OtherWindow } from './dedupe-window.ts';
 import { type Block, type BlockReply, deliverCall } from './delivery.ts';
 import { CROWDED, type LogBounds } from './log-size.ts';
@@ -106,15 +105,6 @@ export type GroupReply = 'ok' | 'not_found' | 'forbidden' | 'conflict' | 'bad_re
 export class Verbs extends ScriptCaller<ScriptHost> {
   readonly #window = new DedupeWindow();
 
-  /**
-   * The same over a connection of its own, for callers that have one call in flight: the shared one costs several times
-   * as much a call. In a cluster it would be a connection per partition, so there these are the verbs themselves.
-   */
-  async apart(store: RedisStore): Promise<Verbs> {
-    if (store.kind === 'cluster') return this;
-    return new Verbs(await store.blocking(0, this.keys.partitions), this.keys, this.observe);
-  }
-
   async append(message: AppendInput): Promise<AppendReply> {
     const [reply] = await this.appendAll([message]);
     if (reply instanceof Error || reply === undefined) throw reply;
@@ -134,7 +124,8 @@ export class Verbs extends ScriptCaller<ScriptHost> {
         args.push(m.from, m.clientId, m.id, m.channel, kind, m.content);
         args.push(m.metadata ?? '', m.name ?? '', m.via ?? '', m.snippet);
       }
-      return this.run<OtherWindow | AppendedOne[]>('append', keys, args);
+      const partition = this.keys.partitionOf(messages[0]?.channel ?? '');
+      return this.runInLane<OtherWindow | AppendedOne[]>(partition, 'append', keys, args);
     });
     return replies.map(appended);
   }
@@ -240,28 +231,32 @@ export class Verbs extends ScriptCaller<ScriptHost> {
 
   async create(g: { channel: string; id: string; clientId: string; title: string; members: readonly string[] }) {
     const creator = g.members[0] ?? '';
-    return this.run<'created' | 'exists'>('create', this.#groupKeys(g.channel), [
-      g.channel,
-      creator,
-      g.id,
-      g.clientId,
-      g.title,
-      ...g.members,
-    ]);
+    return this.runInLane<'created' | 'exists'>(
+      this.keys.partitionOf(g.channel),
+      'create',
+      this.#groupKeys(g.channel),
+      [g.channel, creator, g.id, g.clientId, g.title, ...g.members],
+    );
   }
 
   rename(channel: string, actor: Actor, id: string, title: string): Promise<GroupReply> {
-    return this.run('rename', this.#groupKeys(channel), [channel, actor.user, actor.service ? 1 : 0, id, title]);
+    return this.runInLane(this.keys.partitionOf(channel), 'rename', this.#groupKeys(channel), [
+      channel,
+      actor.user,
+      actor.service ? 1 : 0,
+      id,
+      title,
+    ]);
   }
 
   putMember(channel: string, actor: Actor, ids: [string, string], user: string, role: string, most: number) {
     const args = [channel, actor.user, actor.service ? 1 : 0, ...ids, user, role, most];
-    return this.run<GroupReply>('put_member', this.#groupKeys(channel), args);
+    return this.runInLane<GroupReply>(this.keys.partitionOf(channel), 'put_member', this.#groupKeys(channel), args);
   }
 
   removeMember(channel: string, actor: Actor, ids: [string, string], user: string) {
     const args = [channel, actor.user, actor.service ? 1 : 0, ...ids, user];
-    return this.run<GroupReply>('remove_member', this.#groupKeys(channel), args);
+    return this.runInLane<GroupReply>(this.keys.partitionOf(channel), 'remove_member', this.#groupKeys(channel), args);
   }
 
   /** Raises a role's position; returns how many entries could be trimmed from the log. */

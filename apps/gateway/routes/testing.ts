@@ -17,6 +17,7 @@ import { compareIds } from '../../../lib/redis/ids.ts';
 import { LimitVerbs } from '../../../lib/redis/limit-verbs.ts';
 import { PresenceVerbs } from '../../../lib/redis/presence-verbs.ts';
 import { PushVerbs } from '../../../lib/redis/push-verbs.ts';
+import { ScriptLanes } from '../../../lib/redis/script-lane.ts';
 import { Verbs } from '../../../lib/redis/verbs.ts';
 import { createLogger, createMetrics } from '../../../lib/telemetry/index.ts';
 import { UNHURRIED } from '../../../ops/deployment.ts';
@@ -93,6 +94,7 @@ export async function startApi(env: Record<string, string> = {}): Promise<Api> {
     logRoom: new LogRoom({ store, keys, config, metrics }),
     rare: new RareLimits(new LimitVerbs(store.command, keys), config, logger),
     changes: new ChangeVerbs(store.command, keys),
+    lanes: new ScriptLanes(store, keys, config.ackReplicas),
     accounts: new AccountVerbs(store.command, keys),
     archive,
     verifier: createVerifier({ secret }),
