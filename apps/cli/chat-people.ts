@@ -6,8 +6,11 @@ import { ago } from './table.ts';
 /** "5 min ago" grows old by itself. */
 const AGAIN_MS = 20_000;
 
+/** Of a client, what is needed here. */
+export type Watching = Pick<MillraceClient, 'on' | 'watch' | 'unwatch' | 'presence' | 'members'>;
+
 export class People {
-  private readonly client: MillraceClient;
+  private readonly client: Watching;
   private readonly me: string;
   private readonly changed: () => void;
   private channel: string | undefined;
@@ -19,7 +22,7 @@ export class People {
   private readonly timer: NodeJS.Timeout;
 
   /** `changed`: the status is another one. */
-  constructor(client: MillraceClient, me: string, changed: () => void) {
+  constructor(client: Watching, me: string, changed: () => void) {
     this.client = client;
     this.me = me;
     this.changed = changed;

@@ -277,7 +277,7 @@ export class Chat {
     // The prompt has no room for a group's id.
     const title = channel === undefined ? undefined : this.titles.get(channel);
     const where =
-      channel === undefined ? '' : title === undefined ? ` ${this.nameOf(channel)}` : ` [${printable(title)}]`;
+      channel === undefined ? '' : title === undefined ? ` ${this.nameOf(channel)}` : ` [${short(printable(title))}]`;
     this.screen?.title(`${this.me}${where}`);
   }
 
@@ -304,3 +304,9 @@ export class Chat {
     else this.screen.print(line);
   }
 }
+
+/** One row of it. */
+const short = (text: string): string => {
+  const row = text.replaceAll(/\s+/g, ' ');
+  return row.length > 30 ? `${row.slice(0, 29)}…` : row;
+};

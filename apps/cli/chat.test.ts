@@ -135,7 +135,7 @@ describe('millrace chat', () => {
     await until('in', () => alice.text().includes('nothing yet'));
     server.refuse = (socket) => socket.close(1011);
     server.cut();
-    await until('several attempts', () => server.connections > 3);
+    await until('two attempts in vain', () => server.connections > 2, 20_000);
     server.refuse = undefined;
     await until('back', () => alice.text().includes('connected again'), 20_000);
     alice.input.end('still here\n');

@@ -139,7 +139,7 @@ describe('a development start', () => {
     await shows(carol, '(dave was last seen');
     carol.child.stdin?.end();
     expect(await carol.ended).toMatchObject({ code: 0, err: '' });
-  });
+  }, 90_000);
 
   test('serves its probes and metrics', async () => {
     const ready = await fetch(`http://127.0.0.1:${port}/readyz`);
