@@ -24,6 +24,7 @@ export class TcpProxy {
   readonly #held = new Set<Direction>();
   #delayMs = 0;
   #refusing = false;
+  #choked = false;
   #turn = 0;
 
   private constructor(targets: () => readonly ProxyTarget[]) {
@@ -78,6 +79,12 @@ export class TcpProxy {
     this.#delayMs = delayMs;
   }
 
+  /** The clients do not read: what servers write is left in their sockets, whose buffers fill up. */
+  choke(choked: boolean): void {
+    this.#choked = choked;
+    for (const link of this.#links) link.choke(choked);
+  }
+
   /** Resets everything that is open; what comes later is served. */
   cut(): void {
     for (const link of this.#links) link.reset();
@@ -102,7 +109,11 @@ export class TcpProxy {
       return;
     }
     client.pause();
-    const gate = { isHeld: (direction: Direction) => this.#held.has(direction), delayMs: () => this.#delayMs };
+    const gate = {
+      isHeld: (direction: Direction) => this.#held.has(direction),
+      delayMs: () => this.#delayMs,
+      isChoked: () => this.#choked,
+    };
     const link = new Link(client, gate, () => this.#links.delete(link));
     this.#links.add(link);
     const targets = this.#targets();
@@ -135,6 +146,7 @@ function dial(target: ProxyTarget): Promise<Socket | undefined> {
 interface Gate {
   isHeld(direction: Direction): boolean;
   delayMs(): number;
+  isChoked(): boolean;
 }
 
 /** Two sockets. What is held of a closed connection still reaches the other side, as with a slow network. */
@@ -166,7 +178,13 @@ class Link {
     this.#server = server;
     this.#read(server, 'down');
     this.#client.resume();
+    if (this.#gate.isChoked()) server.pause();
     this.flush('up');
+  }
+
+  choke(choked: boolean): void {
+    if (choked) this.#server?.pause();
+    else this.#server?.resume();
   }
 
   heldBytes(direction: Direction): number {

@@ -1,4 +1,5 @@
 /** Random, repeatable damage to JSON texts, paths and headers. */
+import { Random } from './random.ts';
 
 /** What has broken parsers, databases and scripts before. */
 const NASTY = [
@@ -63,34 +64,7 @@ const NASTY_PARTS = [
   '__proto__',
 ];
 
-export class Mutator {
-  #state: number;
-
-  constructor(seed: number) {
-    this.#state = seed >>> 0;
-  }
-
-  /** Mulberry32: 0 ≤ x < 1. */
-  random(): number {
-    this.#state = (this.#state + 0x6d2b79f5) >>> 0;
-    let t = this.#state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  }
-
-  chance(p: number): boolean {
-    return this.random() < p;
-  }
-
-  below(n: number): number {
-    return Math.floor(this.random() * n);
-  }
-
-  pick<T>(list: readonly T[]): T {
-    return list[this.below(list.length)]!;
-  }
-
+export class Mutator extends Random {
   /** Half the time a value is replaced, so that it stays JSON and gets further in; else characters or bytes suffer. */
   mutate(json: string): Buffer {
     let text = json;

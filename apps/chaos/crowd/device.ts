@@ -1,0 +1,146 @@
+/** A device of somebody: the client library, and a hand that writes down all that it shows. */
+import {
+  type ChannelEvent,
+  type ClientStorage,
+  MemoryStorage,
+  MillraceClient,
+  MillraceError,
+} from '../../../lib/client/index.ts';
+import { type Journal, numberOf, textOf } from '../ledger/journal.ts';
+import type { Random } from '../random.ts';
+
+export interface DeviceOptions {
+  index: number;
+  user: string;
+  name: string;
+  url: string;
+  token: string;
+  /** Is removed from groups now and then: what it reads there, or looks up, may come too late. */
+  guest: boolean;
+  journal: Journal;
+  random: Random;
+  seen: (channel: string, seq: number) => void;
+}
+
+/** One in so many messages is read; the rest stays unread until the reader writes or reads on. */
+const READ_ONE_IN = 6;
+
+export class Device {
+  readonly index: number;
+  readonly user: string;
+  readonly name: string;
+  /** Channel → the highest seq shown, or accepted as one's own. */
+  readonly shown = new Map<string, number>();
+  /** Own messages that may still be edited or deleted. */
+  readonly own: { channel: string; seq: number }[] = [];
+  client: MillraceClient;
+  away = false;
+  shows = 0;
+  gaps = 0;
+  readonly #options: DeviceOptions;
+  /** What an application keeps over a restart. */
+  readonly #storage: ClientStorage = new MemoryStorage();
+  readonly #reads = new Map<string, number>();
+  #listening = false;
+
+  constructor(options: DeviceOptions) {
+    this.#options = options;
+    this.index = options.index;
+    this.user = options.user;
+    this.name = options.name;
+    options.journal.write(['device', options.journal.now, this.user, this.name]);
+    this.client = this.#open();
+  }
+
+  #open(): MillraceClient {
+    const { url, token, journal } = this.#options;
+    const client = new MillraceClient({
+      url,
+      token,
+      device: this.name,
+      storage: this.#storage,
+      reconnectBaseMs: 200,
+      reconnectCapMs: 2_000,
+      // After a gap everything is filled: nothing may be missing in the end.
+      unknownFill: Number.MAX_SAFE_INTEGER,
+    });
+    client.on('event', (event) => this.#show(event));
+    client.on('receipt', ({ channel, user, delivered, read }) => {
+      journal.write(['receipt', journal.now, this.index, channel, user, delivered, read]);
+    });
+    client.on('gap', ({ channels }) => {
+      this.gaps++;
+      journal.write(['gap', journal.now, this.index, channels.length]);
+    });
+    client.on('live', () => {
+      if (!this.#listening) return;
+      this.#listening = false;
+      journal.write(['back', journal.now, this.index]);
+      // A read is not answered: one that was written into a connection already dead is lost with the process.
+      for (const [channel, seq] of this.#reads) client.read(channel, seq);
+    });
+    client.on('error', (error) => {
+      if (this.#options.guest && isGone(error)) return;
+      journal.write(['error', journal.now, this.index, error.message]);
+    });
+    client.on('closed', ({ byUser, code, reason }) => {
+      if (!byUser) journal.write(['error', journal.now, this.index, `closed for good: ${code} ${reason}`]);
+    });
+    return client;
+  }
+
+  #show(event: ChannelEvent): void {
+    const { journal, random } = this.#options;
+    const { type, channel, seq, id } = event;
+    const n = 'client_id' in event ? numberOf(event.client_id) : null;
+    const text = 'content' in event ? event.content : undefined;
+    const odd = n !== null && text !== undefined && text !== textOf(n) ? text : undefined;
+    const told = event.type === 'member' ? `${event.action} ${event.user}` : odd;
+    const now = journal.now;
+    journal.write(
+      told === undefined
+        ? ['shown', now, this.index, type, channel, seq, id, n]
+        : ['shown', now, this.index, type, channel, seq, id, n, told],
+    );
+    this.shows++;
+    this.reached(channel, seq);
+    if (type === 'message' && random.below(READ_ONE_IN) === 0) this.read(channel, seq);
+  }
+
+  reached(channel: string, seq: number): void {
+    if (seq > (this.shown.get(channel) ?? 0)) this.shown.set(channel, seq);
+    this.#options.seen(channel, seq);
+  }
+
+  read(channel: string, seq: number): void {
+    const { journal } = this.#options;
+    if (seq > (this.#reads.get(channel) ?? 0)) this.#reads.set(channel, seq);
+    journal.write(['read', journal.now, this.index, channel, seq]);
+    this.client.read(channel, seq);
+  }
+
+  /** Only with nothing under way: an application that ends over a send does not know what became of it. */
+  get free(): boolean {
+    return !this.away && !this.#listening && this.client.pending === 0;
+  }
+
+  async leave(): Promise<void> {
+    const { journal } = this.#options;
+    this.away = true;
+    journal.write(['left', journal.now, this.index]);
+    await this.client.close({ timeoutMs: 1 });
+  }
+
+  /** The same device, started again with what it had stored. */
+  comeBack(): void {
+    this.#listening = true;
+    this.away = false;
+    this.client = this.#open();
+    void this.client.connect().catch(() => undefined); // told by `closed`
+  }
+}
+
+function isGone(error: Error): boolean {
+  const reason = error.cause ?? error;
+  return reason instanceof MillraceError && reason.code === 'not_found';
+}

@@ -1,0 +1,50 @@
+/** What a run and its crowd, a process of its own, say to each other. */
+
+export interface CrowdPlan {
+  seed: number;
+  /** Of the gateways, through whatever stands in between. Devices are spread over them. */
+  urls: readonly string[];
+  /** The last of `urls` is for this part of the devices only: those with a slow line. */
+  slowShare: number;
+  people: readonly { user: string; token: string }[];
+  /** The ledger. */
+  file: string;
+}
+
+export type Order =
+  | { order: 'gather'; plan: CrowdPlan }
+  /** Writes of all kinds, so many a second, until told to stop. */
+  | { order: 'go'; perSecond: number }
+  | { order: 'phase'; name: string }
+  | { order: 'state' }
+  /** No more writes; everyone comes back; resolves when all is accepted and shown, or after so long. */
+  | { order: 'settle'; withinMs: number }
+  /** Each member writes once into each channel, and reads on: what watermarks and counts are compared after. */
+  | { order: 'lastWords' }
+  /** Everyone leaves, and the ledger is closed. */
+  | { order: 'leave' };
+
+export interface CrowdState {
+  /** Messages, edits and deletes. */
+  written: number;
+  accepted: number;
+  refused: number;
+  shown: number;
+  /** Devices that are away on purpose, and those that want a connection and have none. */
+  away: number;
+  cut: number;
+  gaps: number;
+}
+
+export interface Answers {
+  gather: undefined;
+  go: undefined;
+  phase: undefined;
+  state: CrowdState;
+  /** What was still missing at the end of the patience; empty when all is well. */
+  settle: string[];
+  lastWords: undefined;
+  leave: undefined;
+}
+
+export type Reply = { id: number; answer: unknown } | { id: number; error: string };

@@ -1,0 +1,34 @@
+/** A fault is something that happens in operation, as a run does it and undoes it again. */
+import type { Random } from '../random.ts';
+import type { ArchiveKind, Arena } from '../run/arena.ts';
+import type { Topology } from '../run/store.ts';
+
+/** What a fault takes hold of. */
+export type Victim =
+  | 'gateway'
+  | 'fanout'
+  | 'archiver'
+  | 'presence'
+  | 'pusher'
+  | 'redis'
+  | 'archive'
+  | 'network'
+  | 'clock';
+
+export interface Fault {
+  /** As `--faults` takes it, and as the table shows it. */
+  readonly name: string;
+  /** For `--help`. */
+  readonly does: string;
+  /** Where it can be done; without it, everywhere. */
+  readonly topologies?: readonly Topology[];
+  readonly archives?: readonly ArchiveKind[];
+  /** Faults of a random mix never share a victim. */
+  readonly victims: readonly Victim[];
+  /** Injects the fault and heals it; resolves when it is healed, with a word on what exactly it did. */
+  strike(arena: Arena, random: Random): Promise<string>;
+  /** How long after healing all is well again, at the latest: the next strike comes no sooner. */
+  readonly calmS: number;
+  /** What the processes need in their environment from the start, for this fault to be one that must not lose anything. */
+  readonly env?: Readonly<Record<string, string>>;
+}

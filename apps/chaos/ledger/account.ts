@@ -1,0 +1,248 @@
+/** The ledger as it is read back: what was written, and what each device showed, in the order of the file. */
+import type { Findings } from './findings.ts';
+import { type Entry, readJournal, type Verb } from './journal.ts';
+
+export interface Write {
+  n: number;
+  at: number;
+  phase: number;
+  verb: Verb;
+  channel: string;
+  user: string;
+  /** -1: over HTTP. */
+  device: number;
+  target: number;
+  /** 0 until it is accepted. */
+  seq: number;
+  id: string;
+  refused: boolean;
+}
+
+export interface Showing {
+  /** seq → how often. */
+  times: number[];
+  /** seq → the id under which it was shown. */
+  ids: string[];
+  /** What was shown with another text than its own. */
+  odd: { seq: number; n: number; type: string; text: string }[];
+  last: number;
+}
+
+export interface DeviceAccount {
+  name: string;
+  user: string;
+  shown: Map<string, Showing>;
+  gaps: number;
+  /** Since when it has been there without leaving on purpose; Infinity while it is away. */
+  since: number;
+}
+
+export interface Phase {
+  name: string;
+  from: number;
+  accepted: number;
+  longestStallMs: number;
+}
+
+export interface Mark {
+  delivered: number;
+  read: number;
+}
+
+interface ReceiptSeen extends Mark {
+  at: number;
+  channel: string;
+  user: string;
+  device: number;
+}
+
+const ADDED = 'added ';
+
+export class Account {
+  readonly phases: Phase[] = [{ name: 'none', from: 0, accepted: 0, longestStallMs: 0 }];
+  readonly devices: DeviceAccount[] = [];
+  /** channel → its first members. */
+  readonly channels = new Map<string, readonly string[]>();
+  /** By number; a hole for the numbers of membership changes. */
+  readonly writes: Write[] = [];
+  /** channel → seq → who was told that it is theirs. */
+  readonly accepted = new Map<string, Write[]>();
+  /** channel → user → what they did, as far as the file has been read. */
+  readonly marks = new Map<string, Map<string, Mark>>();
+  readonly changes: { channel: string; user: string; action: string; done: boolean }[] = [];
+  readonly #changeOf = new Map<number, (typeof this.changes)[number]>();
+  readonly #doubtful: ReceiptSeen[] = [];
+  /** channel and user → the seqs of their joining. */
+  readonly #joined = new Map<string, Set<number>>();
+  showings = 0;
+  receipts = 0;
+
+  static async read(file: string, findings: Findings): Promise<Account> {
+    const account = new Account();
+    for await (const entry of readJournal(file)) account.#take(entry, findings);
+    account.#judgeReceipts(findings);
+    return account;
+  }
+
+  mark(channel: string, user: string): Mark {
+    const marks = got(this.marks, channel, () => new Map<string, Mark>());
+    return got(marks, user, () => ({ delivered: 0, read: 0 }));
+  }
+
+  get #phase(): number {
+    return this.phases.length - 1;
+  }
+
+  #take(entry: Entry, findings: Findings): void {
+    switch (entry[0]) {
+      case 'device': {
+        const [, , user, device] = entry;
+        this.devices.push({ name: `${user}/${device}`, user, shown: new Map(), gaps: 0, since: 0 });
+        return;
+      }
+      case 'phase':
+        this.phases.push({ name: entry[2], from: entry[1], accepted: 0, longestStallMs: 0 });
+        return;
+      case 'channel':
+        this.channels.set(entry[2], entry[3]);
+        return;
+      case 'write': {
+        const [, at, n, verb, channel, user, device, target] = entry;
+        const phase = this.#phase;
+        this.writes[n] = { n, at, phase, verb, channel, user, device, target, seq: 0, id: '', refused: false };
+        return;
+      }
+      case 'accepted':
+        this.#accept(entry[2], entry[3], entry[4], entry[5], findings);
+        return;
+      case 'refused': {
+        const write = this.writes[entry[2]];
+        if (write) write.refused = true;
+        findings.add('refused', `${write ? describe(write) : `change ${entry[2]}`}: ${entry[3]}`, write?.phase);
+        return;
+      }
+      case 'shown':
+        this.#show(entry, findings);
+        return;
+      case 'read': {
+        const [, , device, channel, seq] = entry;
+        raise(this.mark(channel, this.devices[device]!.user), { delivered: seq, read: seq });
+        return;
+      }
+      case 'receipt': {
+        const [, at, device, channel, user, delivered, read] = entry;
+        this.receipts++;
+        const known = this.mark(channel, user);
+        if (delivered <= known.delivered && read <= known.read) return;
+        // It may be by an own write whose `accepted` is still on its way.
+        this.#doubtful.push({ at, channel, user, device, delivered, read });
+        return;
+      }
+      case 'left':
+        this.devices[entry[2]]!.since = Number.POSITIVE_INFINITY;
+        return;
+      case 'back':
+        this.devices[entry[2]]!.since = entry[1];
+        return;
+      case 'gap':
+        this.devices[entry[2]]!.gaps++;
+        return;
+      case 'change': {
+        const change = { channel: entry[3], user: entry[4], action: entry[5], done: false };
+        this.changes.push(change);
+        this.#changeOf.set(entry[2], change);
+        return;
+      }
+      case 'changed':
+        this.#changeOf.get(entry[2])!.done = true;
+        return;
+      case 'error':
+        findings.add('complaints', `${this.devices[entry[2]]!.name}: ${entry[3]}`, this.#phase);
+        return;
+    }
+  }
+
+  #accept(n: number, channel: string, seq: number, id: string, findings: Findings): void {
+    const write = this.writes[n]!;
+    write.seq = seq;
+    write.id = id;
+    this.phases[write.phase]!.accepted++;
+    const bySeq = this.accepted.get(channel) ?? [];
+    const before = bySeq[seq];
+    if (before) findings.add('holes', `${describe(write)}: ${seq} was given to ${before.n} too`, write.phase);
+    bySeq[seq] = write;
+    this.accepted.set(channel, bySeq);
+    if (channel !== write.channel) findings.add('strange', `${describe(write)}: accepted in ${channel}`, write.phase);
+    // An edit or a delete is no message, and reads nothing; whether it counts as received is left open.
+    if (write.verb === 'send') raise(this.mark(channel, write.user), { delivered: seq, read: seq });
+  }
+
+  #show([, at, index, type, channel, seq, id, n, text]: Extract<Entry, { 0: 'shown' }>, findings: Findings): void {
+    const device = this.devices[index]!;
+    const showing = got(device.shown, channel, (): Showing => ({ times: [], ids: [], odd: [], last: 0 }));
+    this.showings++;
+    const write = n === null ? undefined : this.writes[n];
+    const name = () => `${device.name}: ${channel} ${seq} (${type} ${n ?? id})`;
+    const times = (showing.times[seq] ?? 0) + 1;
+    showing.times[seq] = times;
+    showing.ids[seq] ??= id;
+    if (showing.ids[seq] !== id) findings.add('strange', `${name()}: ${showing.ids[seq]} before`, write?.phase);
+    else if (times > 1) findings.add('shownTwice', name(), write?.phase);
+    else if (seq <= showing.last) findings.add('outOfOrder', `${name()} after ${showing.last}`, write?.phase);
+    showing.last = Math.max(seq, showing.last);
+    if (n !== null && text !== undefined) showing.odd.push({ seq, n, type, text });
+    raise(this.mark(channel, device.user), { delivered: seq, read: 0 });
+    // Whoever joins has read up to there.
+    if (type === 'member' && text?.startsWith(ADDED)) {
+      const user = text.slice(ADDED.length);
+      raise(this.mark(channel, user), { delivered: seq, read: seq });
+      got(this.#joined, `${channel} ${user}`, () => new Set<number>()).add(seq);
+    }
+    if (!write || times > 1) return;
+    // Whoever left on purpose has nobody to blame for the time.
+    const phase = this.phases[write.phase]!;
+    if (device.since <= write.at) phase.longestStallMs = Math.max(phase.longestStallMs, at - write.at);
+  }
+
+  /** A watermark may come of what its user wrote, before they know that it is accepted. */
+  #judgeReceipts(findings: Findings): void {
+    const own = new Map<string, Write[]>();
+    if (this.#doubtful.length > 0) {
+      for (const write of this.writes) {
+        if (!write || write.seq === 0) continue;
+        const key = `${write.channel} ${write.user}`;
+        const mine = own.get(key);
+        if (mine) mine.push(write);
+        else own.set(key, [write]);
+      }
+    }
+    for (const { at, channel, user, device, delivered, read } of this.#doubtful) {
+      const reached = (own.get(`${channel} ${user}`) ?? []).some(
+        (w) => w.at <= at && w.seq >= delivered && w.seq >= read,
+      );
+      const joined = [...(this.#joined.get(`${channel} ${user}`) ?? [])].some((seq) => seq >= delivered && seq >= read);
+      if (reached || joined) continue;
+      findings.add(
+        'receipts',
+        `${this.devices[device]!.name} at ${at} ms: ${user} had ${delivered}, read ${read} of ${channel}`,
+      );
+    }
+  }
+}
+
+function got<K, V>(map: Map<K, V>, key: K, make: () => V): V {
+  const known = map.get(key);
+  if (known !== undefined) return known;
+  const made = make();
+  map.set(key, made);
+  return made;
+}
+
+export function raise(mark: Mark, { delivered, read }: Mark): void {
+  mark.delivered = Math.max(mark.delivered, delivered, read);
+  mark.read = Math.max(mark.read, read);
+}
+
+export function describe({ verb, n, user, channel, seq, at }: Write): string {
+  return `${verb} ${n} of ${user} into ${channel}${seq > 0 ? ` (${seq})` : ''} at ${at} ms`;
+}

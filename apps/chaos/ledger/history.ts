@@ -1,0 +1,174 @@
+/** The archive against the ledger, channel by channel; and from both, what every device has to have shown. */
+import type { Archive, ArchiveRow } from '../../../lib/archive/index.ts';
+import { type Account, type DeviceAccount, describe } from './account.ts';
+import type { Findings } from './findings.ts';
+import { numberOf, textOf } from './journal.ts';
+
+const PAGE = 1000;
+
+export async function rowsOf(archive: Archive, channel: string): Promise<ArchiveRow[]> {
+  const rows: ArchiveRow[] = [];
+  for (;;) {
+    const page = await archive.page(channel, { after: rows.at(-1)?.seq ?? 0, limit: PAGE, order: 'oldest' });
+    rows.push(...page);
+    if (page.length < PAGE) return rows;
+  }
+}
+
+/** All that is known of one channel. */
+export class ChannelHistory {
+  readonly channel: string;
+  readonly rows: readonly ArchiveRow[];
+  readonly #bySeq: ArchiveRow[] = [];
+  readonly #deleted = new Set<number>();
+  /** Target → the texts that it was given by edits, the latest last. */
+  readonly #edits = new Map<number, string[]>();
+  readonly #account: Account;
+  readonly #findings: Findings;
+
+  constructor(channel: string, rows: readonly ArchiveRow[], account: Account, findings: Findings) {
+    this.channel = channel;
+    this.rows = rows;
+    this.#account = account;
+    this.#findings = findings;
+    for (const row of rows) {
+      this.#bySeq[row.seq] = row;
+      const target = row.target?.seq ?? 0;
+      if (row.type === 'deleted') this.#deleted.add(target);
+      const n = numberOf(row.clientId);
+      if (row.type === 'edited' && n !== null) this.#edits.set(target, [...(this.#edits.get(target) ?? []), textOf(n)]);
+    }
+  }
+
+  judge(): void {
+    this.#judgeRows();
+    this.#judgeChanges();
+    const first = this.#account.channels.get(this.channel) ?? [];
+    const users = new Set([
+      ...first,
+      ...this.#account.changes.filter((c) => c.channel === this.channel).map((c) => c.user),
+    ]);
+    for (const device of this.#account.devices) {
+      if (users.has(device.user)) this.#judgeDevice(device, first.includes(device.user));
+      else if (device.shown.has(this.channel))
+        this.#findings.add('strange', `${device.name} was shown ${this.channel}`);
+    }
+  }
+
+  #judgeRows(): void {
+    const { channel } = this;
+    const seen = new Set<number>();
+    let last = 0;
+    for (const row of this.rows) {
+      if (row.seq !== last + 1) this.#findings.add('holes', `${channel}: ${row.seq} comes after ${last}`);
+      last = row.seq;
+      const n = numberOf(row.clientId);
+      const write = n === null ? undefined : this.#account.writes[n];
+      if (n === null || !write) {
+        const known = ['created', 'member', 'renamed'].includes(row.type);
+        if (!known)
+          this.#findings.add('archivedWrong', `${channel} ${row.seq}: ${row.type} ${row.clientId} is nobody's`);
+        continue;
+      }
+      if (seen.has(n)) this.#findings.add('archivedTwice', `${describe(write)}, and as ${row.seq}`, write.phase);
+      seen.add(n);
+      const wrong = this.#wrongWith(row, n);
+      if (wrong) this.#findings.add('archivedWrong', `${describe(write)}: ${wrong}`, write.phase);
+    }
+    for (const write of this.#account.accepted.get(channel) ?? []) {
+      if (!write) continue;
+      const row = this.#bySeq[write.seq];
+      if (row?.id === write.id && numberOf(row.clientId) === write.n) continue;
+      const instead = row ? `${row.type} ${row.clientId} (${row.id}) instead` : 'nothing';
+      this.#findings.add('notArchived', `${describe(write)}: ${instead}`, write.phase);
+    }
+  }
+
+  #wrongWith(row: ArchiveRow, n: number): string | undefined {
+    const write = this.#account.writes[n]!;
+    const type = { send: 'message', edit: 'edited', delete: 'deleted' }[write.verb];
+    if (row.type !== type) return `it is ${row.type} there`;
+    if (row.from !== write.user) return `it is by ${row.from} there`;
+    if ((row.target?.seq ?? 0) !== write.target) return `it changes ${row.target?.seq} there, not ${write.target}`;
+    if (row.type === 'deleted') return undefined;
+    const deleted = this.#deleted.has(row.type === 'edited' ? write.target : row.seq);
+    if (deleted) {
+      if (row.content) return `it was deleted, and says ${row.content}`;
+      return row.type === 'message' && row.deleted !== true ? 'it was deleted, and is not marked so' : undefined;
+    }
+    const text = row.type === 'edited' ? textOf(n) : (this.#edits.get(row.seq)?.at(-1) ?? textOf(n));
+    return row.content === text ? undefined : `it says ${JSON.stringify(row.content)}, not ${JSON.stringify(text)}`;
+  }
+
+  /** Each change that was answered has its event, in the order in which they were made. */
+  #judgeChanges(): void {
+    const shown = this.rows
+      .filter((row) => row.type === 'member')
+      .map((row) => event(row))
+      .map((e) => `${e.user} ${e.action}`);
+    const made = this.#account.changes
+      .filter((c) => c.channel === this.channel && c.done)
+      .map((c) => `${c.user} ${c.action}`);
+    if (shown.join() !== made.join()) {
+      this.#findings.add('members', `${this.channel}: made ${made.length} changes, and there are ${shown.length}`);
+    }
+  }
+
+  /** Where the user was a member: from and to, both included. */
+  #intervals(user: string): [from: number, to: number][] {
+    const intervals: [number, number][] = [];
+    const end = this.rows.at(-1)?.seq ?? 0;
+    if (this.#account.channels.get(this.channel)?.includes(user)) intervals.push([1, end]);
+    for (const row of this.rows) {
+      if (row.type !== 'member') continue;
+      const change = event(row);
+      if (change.user !== user) continue;
+      if (change.action === 'added') intervals.push([row.seq, end]);
+      else if (change.action === 'removed') intervals.at(-1)![1] = row.seq;
+    }
+    return intervals;
+  }
+
+  #judgeDevice(device: DeviceAccount, always: boolean): void {
+    const { channel } = this;
+    const showing = device.shown.get(channel);
+    const intervals = this.#intervals(device.user);
+    let within = 0;
+    for (const [from, to] of intervals) {
+      for (let seq = from; seq <= to; seq++) {
+        const row = this.#bySeq[seq];
+        const times = showing?.times[seq] ?? 0;
+        if (times > 0) within++;
+        if (!row) continue;
+        const n = numberOf(row.clientId);
+        const write = n === null ? undefined : this.#account.writes[n];
+        const name = () => `${device.name}: ${channel} ${seq} (${write ? describe(write) : row.type})`;
+        if (times > 0) {
+          if (showing?.ids[seq] !== row.id)
+            this.#findings.add('strange', `${name()}: shown as ${showing?.ids[seq]}`, write?.phase);
+          continue;
+        }
+        // The device that wrote it has it from its `accepted`.
+        if (write && write.device >= 0 && this.#account.devices[write.device] === device) continue;
+        // A guest who is gone cannot fill a gap from history.
+        if (!always && device.gaps > 0) continue;
+        this.#findings.add('lost', name(), write?.phase);
+      }
+    }
+    if (!showing) return;
+    const all = showing.times.filter((times) => times > 0).length;
+    if (all > within)
+      this.#findings.add('strange', `${device.name}: ${all - within} of ${channel} outside of its membership`);
+    for (const { seq, n, type, text } of showing.odd) {
+      const target = type === 'edited' ? (this.#bySeq[seq]?.target?.seq ?? 0) : seq;
+      const right =
+        text === '' ? this.#deleted.has(target) : type === 'message' && this.#edits.get(seq)?.includes(text);
+      if (!right)
+        this.#findings.add('strange', `${device.name}: ${channel} ${seq} said ${text}`, this.#account.writes[n]?.phase);
+    }
+  }
+}
+
+function event(row: ArchiveRow): { user: string; action: string } {
+  return JSON.parse(row.data ?? '{}') as { user: string; action: string };
+}

@@ -1,0 +1,86 @@
+/** `npm run chaos`: breaks what can break under a running system, and says whether it kept its promises. */
+import { randomInt } from 'node:crypto';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { ensureRedis } from '../../ops/redis/install.ts';
+import { canBeDone, FAULTS, type Fault } from './faults/index.ts';
+import { ARCHIVES, type ArchiveKind } from './run/arena.ts';
+import { jsonOf, linesOf, tableOf } from './run/report.ts';
+import { run } from './run/run.ts';
+import { TOPOLOGIES, type Topology } from './run/store.ts';
+
+interface Options {
+  seconds: number;
+  messages?: number;
+  seed: number;
+  faults: 'all' | Fault[];
+  topology: Topology;
+  archive: ArchiveKind;
+  rate: number;
+  users: number;
+  json?: true;
+}
+
+const names = FAULTS.map(({ name, does, topologies, archives }) => {
+  const only = [...(topologies ?? []), ...(archives ?? [])];
+  return `  ${name.padEnd(18)}${does}${only.length > 0 ? ` (${only.join(', ')} only)` : ''}`;
+}).join('\n');
+
+const program = new Command('chaos')
+  .description(
+    'Runs Millrace as real processes, lets people write to each other, lets faults happen, and judges from a ledger whether every promise was kept. Exits with 1 when one was not.',
+  )
+  .option('--seconds <n>', 'how long people write', number(10, 86_400), 600)
+  .option('--messages <n>', 'go on until so many are accepted', number(1, 1e9))
+  .option('--seed <n>', 'of all that is random; a random one without it', number(0, 0xffffffff))
+  .option('--faults <a,b>', 'which, or all that can be done', parseFaults, 'all')
+  .addOption(new Option('--topology <name>', 'of Redis').choices(TOPOLOGIES).default('standalone'))
+  .addOption(new Option('--archive <name>', 'where history goes').choices(ARCHIVES).default('sqlite'))
+  .option('--rate <n>', 'writes a second', number(1, 100_000), 500)
+  .option('--users <n>', 'how many people', number(12, 10_000), 60)
+  .option('--json', 'print the outcome as JSON, for a script')
+  .addHelpText('after', `\nFaults:\n${names}`);
+
+function number(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!(Number.isInteger(value) && value >= least && value <= most)) {
+      throw new InvalidArgumentError(`a whole number from ${least} to ${most}.`);
+    }
+    return value;
+  };
+}
+
+function parseFaults(text: string): 'all' | Fault[] {
+  if (text === 'all') return 'all';
+  return text.split(',').map((name) => {
+    const fault = FAULTS.find((candidate) => candidate.name === name.trim());
+    if (!fault) throw new InvalidArgumentError(`all, or some of ${FAULTS.map((f) => f.name).join(', ')}.`);
+    return fault;
+  });
+}
+
+const options = program.parse().opts<Options>();
+const { topology, archive, users, rate, json } = options;
+const seed = options.seed ?? randomInt(0xffffffff);
+const faults = options.faults === 'all' ? FAULTS.filter((fault) => canBeDone(fault, options)) : options.faults;
+const cannot = faults.find((fault) => !canBeDone(fault, options));
+if (cannot) program.error(`error: ${cannot.name} cannot be done on ${topology} with ${archive}`);
+// As many seconds as the messages take when nothing holds them up.
+const seconds = options.messages === undefined ? options.seconds : Math.ceil(options.messages / rate);
+
+const say = (line: string) => void process.stderr.write(`${line}\n`);
+const chosen = faults.map(({ name }) => name);
+const asked = `--seed ${seed} --seconds ${seconds}${options.messages ? ` --messages ${options.messages}` : ''} --rate ${rate} --users ${users} --topology ${topology} --archive ${archive}`;
+say(`to run the same again: npm run chaos -- ${asked} --faults ${options.faults === 'all' ? 'all' : chosen.join(',')}`);
+ensureRedis(say);
+const outcome = await run({
+  ...{ faults, topology, archive, seconds, seed, users, say },
+  ...(options.messages === undefined ? {} : { messages: options.messages }),
+  perSecond: rate,
+  settleMs: 120_000,
+  processesPerRole: 2,
+  progressEveryMs: 5_000,
+});
+if (json) process.stdout.write(`${jsonOf(outcome, { seed, topology, archive, rate, users })}\n`);
+else process.stdout.write(`\n${tableOf(outcome)}\n${linesOf(outcome).join('\n')}\n`);
+process.exit(outcome.verdict.findings.broken.length > 0 ? 1 : 0);

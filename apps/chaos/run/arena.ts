@@ -1,0 +1,151 @@
+/**
+ * What the faults strike: a whole deployment of real processes, its Redis and its archive, and the network in between.
+ *
+ *     crowd ─▶ clients, slowClients ─▶ gateways ─▶ gatewayRedis ─▶ Redis
+ *                                      workers ──▶ workerRedis ──▶ Redis       (proxies of ops/proxy.ts)
+ *
+ * On Sentinel and on a cluster, whose nodes say themselves where they are, processes reach Redis without a proxy.
+ */
+import { join } from 'node:path';
+import { type Cassandra, startCassandra } from '../../../ops/cassandra/cassandra.ts';
+import { Deployment, type MillraceProcess, type ProcessRole } from '../../../ops/deployment.ts';
+import { type ProxyTarget, TcpProxy } from '../../../ops/proxy.ts';
+import { temporaryFolder } from '../../../ops/reaper.ts';
+import { until } from '../../../ops/until.ts';
+import type { Random } from '../random.ts';
+import { type Store, startStore, type Topology } from './store.ts';
+
+export const ROLES = ['gateway', 'fanout', 'archiver', 'presence', 'pusher'] as const satisfies readonly ProcessRole[];
+export type Role = (typeof ROLES)[number];
+
+export const ARCHIVES = ['sqlite', 'cassandra'] as const;
+export type ArchiveKind = (typeof ARCHIVES)[number];
+
+export interface ArenaOptions {
+  topology: Topology;
+  archive: ArchiveKind;
+  processesPerRole: number;
+  env?: Record<string, string>;
+  say: (line: string) => void;
+}
+
+export class Arena {
+  readonly store: Store;
+  readonly cassandra: Cassandra | undefined;
+  readonly archiveUrl: string;
+  readonly clients: TcpProxy;
+  readonly slowClients: TcpProxy;
+  /** Only on a standalone Redis. */
+  readonly gatewayRedis: TcpProxy | undefined;
+  readonly workerRedis: TcpProxy | undefined;
+  readonly say: (line: string) => void;
+  readonly #running = new Map<Role, MillraceProcess[]>(ROLES.map((role) => [role, []]));
+  readonly #gateways: Deployment;
+  readonly #workers: Deployment;
+
+  private constructor(
+    options: ArenaOptions,
+    parts: Pick<Arena, 'store' | 'cassandra' | 'archiveUrl' | 'gatewayRedis' | 'workerRedis'> & {
+      clients: TcpProxy;
+      slowClients: TcpProxy;
+    },
+  ) {
+    this.store = parts.store;
+    this.cassandra = parts.cassandra;
+    this.archiveUrl = parts.archiveUrl;
+    this.gatewayRedis = parts.gatewayRedis;
+    this.workerRedis = parts.workerRedis;
+    this.clients = parts.clients;
+    this.slowClients = parts.slowClients;
+    this.say = options.say;
+    const behind = (proxy: TcpProxy | undefined) =>
+      new Deployment({
+        redisUrl: proxy ? `redis://${proxy.address}` : this.store.url,
+        archiveUrl: this.archiveUrl,
+        env: { PARTITIONS: '16', ...options.env },
+      });
+    this.#gateways = behind(this.gatewayRedis);
+    this.#workers = behind(this.workerRedis);
+  }
+
+  static async start(options: ArenaOptions): Promise<Arena> {
+    const [store, cassandra] = await Promise.all([
+      startStore(options.topology),
+      options.archive === 'cassandra' ? startCassandra() : undefined,
+    ]);
+    const folder = temporaryFolder('chaos');
+    let arena: Arena | undefined;
+    const gateways = () => (arena?.running('gateway') ?? []).map(addressOf);
+    const toRedis = () => store.servers.map(({ host, port }) => ({ host, port }));
+    const proxied = options.topology === 'standalone';
+    const [clients, slowClients, gatewayRedis, workerRedis] = await Promise.all([
+      TcpProxy.start(gateways),
+      TcpProxy.start(gateways),
+      proxied ? TcpProxy.start(toRedis) : undefined,
+      proxied ? TcpProxy.start(toRedis) : undefined,
+    ]);
+    const archiveUrl = cassandra?.url ?? `sqlite:${join(folder, 'archive.sqlite')}`;
+    arena = new Arena(options, { store, cassandra, archiveUrl, clients, slowClients, gatewayRedis, workerRedis });
+    try {
+      for (const role of ROLES) {
+        await Promise.all(Array.from({ length: options.processesPerRole }, () => arena.add(role)));
+      }
+      return arena;
+    } catch (error) {
+      await arena.stop();
+      throw error;
+    }
+  }
+
+  /** Living processes of a role, those that a fault has hold of excepted. */
+  running(role: Role): readonly MillraceProcess[] {
+    return this.#running.get(role)!;
+  }
+
+  /** Another process of the role, once it serves. */
+  async add(role: Role): Promise<MillraceProcess> {
+    const started = await (role === 'gateway' ? this.#gateways : this.#workers).start(role);
+    this.#running.get(role)!.push(started);
+    return started;
+  }
+
+  /** One for a fault: what is tested is a process that dies, not the outage of a role, so one is always left. */
+  async take(role: Role, random: Random): Promise<MillraceProcess> {
+    const living = this.#running.get(role)!;
+    await until(`two of ${role} live`, 30_000, () => living.length > 1);
+    return living.splice(random.below(living.length), 1)[0]!;
+  }
+
+  /** This one, for a fault that sees itself that another is there. */
+  takeThis(role: Role, process: MillraceProcess): MillraceProcess {
+    const living = this.#running.get(role)!;
+    living.splice(living.indexOf(process), 1);
+    return process;
+  }
+
+  giveBack(role: Role, process: MillraceProcess): void {
+    this.#running.get(role)!.push(process);
+  }
+
+  token(user: string, options: { admin?: boolean } = {}): string {
+    return this.#gateways.token(user, options);
+  }
+
+  /** What the processes logged that no fault excuses. */
+  complaints(): string[] {
+    return [...this.#gateways.processes, ...this.#workers.processes]
+      .flatMap((process) => process.log)
+      .filter((line) => /"level":60|unhandled/i.test(line));
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([this.#gateways.stop(), this.#workers.stop()]);
+    await Promise.all([this.clients, this.slowClients, this.gatewayRedis, this.workerRedis].map((p) => p?.close()));
+    await Promise.all([this.store.stop(), this.cassandra?.stop()]);
+  }
+}
+
+function addressOf(process: MillraceProcess): ProxyTarget {
+  const { hostname, port } = new URL(process.address);
+  return { host: hostname, port: Number(port) };
+}

@@ -1,0 +1,187 @@
+/** A run: people write to each other, faults happen, everything settles, and the ledger is judged. */
+import { copyFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { pino } from 'pino';
+import { openArchive } from '../../../lib/archive/index.ts';
+import { MillraceApi } from '../../../lib/client/index.ts';
+import { temporaryFolder } from '../../../ops/reaper.ts';
+import { CrowdProcess } from '../crowd/handle.ts';
+import type { Fault } from '../faults/index.ts';
+import { judge, type Verdict } from '../ledger/verdict.ts';
+import { Random } from '../random.ts';
+import { type ArchiveKind, Arena } from './arena.ts';
+import { mixOf, planOf } from './plan.ts';
+import type { Topology } from './store.ts';
+
+export interface RunOptions {
+  faults: readonly Fault[];
+  topology: Topology;
+  archive: ArchiveKind;
+  seconds: number;
+  /** Goes on, beyond the seconds, until so many are accepted. */
+  messages?: number;
+  perSecond: number;
+  users: number;
+  seed: number;
+  /** How long all may take to settle after the last write. */
+  settleMs: number;
+  processesPerRole: number;
+  progressEveryMs: number;
+  say: (line: string) => void;
+}
+
+export interface Outcome {
+  verdict: Verdict;
+  seconds: number;
+  settledMs: number;
+  /** What each strike did, in order. */
+  strikes: { fault: string; phase: string; atS: number; did: string }[];
+  /** Where the ledger was kept, when a promise broke. */
+  ledger?: string;
+}
+
+/** Devices behind the proxy that `slow-reader` chokes. */
+const SLOW_SHARE = 1 / 8;
+export const MIXED = 'mixed';
+
+export async function run(options: RunOptions): Promise<Outcome> {
+  const env = Object.assign({}, ...options.faults.map((fault) => fault.env ?? {})) as Record<string, string>;
+  const arena = await Arena.start({ ...options, env });
+  const crowd = new CrowdProcess();
+  const file = join(temporaryFolder('ledger'), 'ledger.jsonl');
+  try {
+    const users = Array.from({ length: options.users }, (_, i) => `user-${String(i).padStart(3, '0')}`);
+    await crowd.obey({
+      order: 'gather',
+      plan: {
+        seed: options.seed,
+        urls: [arena.clients, arena.slowClients].map(({ address }) => `http://${address}`),
+        slowShare: SLOW_SHARE,
+        people: users.map((user) => ({ user, token: arena.token(user) })),
+        file,
+      },
+    });
+    const season = new Season(options, arena, crowd);
+    await season.run();
+    const settling = performance.now();
+    options.say('no more writes; waiting until all is accepted and shown');
+    const missing = await crowd.obey({ order: 'settle', withinMs: options.settleMs });
+    const settledMs = performance.now() - settling;
+    for (const line of missing.slice(0, 5)) options.say(`still missing: ${line}`);
+    await crowd.obey({ order: 'lastWords' });
+
+    options.say('judging the ledger');
+    const archive = await openArchive(arena.archiveUrl, { logger: pino({ level: 'silent' }) });
+    const api = (user: string) =>
+      new MillraceApi({ url: `http://${arena.clients.address}`, token: async () => arena.token(user) });
+    try {
+      await crowd.obey({ order: 'leave' });
+      const verdict = await judge({ file, archive, withinMs: options.settleMs, api });
+      for (const line of arena.complaints()) verdict.findings.add('complaints', line);
+      const outcome: Outcome = { verdict, seconds: season.seconds, settledMs, strikes: season.strikes };
+      if (verdict.findings.broken.length === 0) return outcome;
+      const ledger = join(tmpdir(), `millrace-chaos-${options.seed}.jsonl`);
+      copyFileSync(file, ledger);
+      return { ...outcome, ledger };
+    } finally {
+      await archive.close();
+    }
+  } finally {
+    crowd.stop();
+    await arena.stop();
+  }
+}
+
+/** The time in which faults happen. */
+class Season {
+  readonly strikes: Outcome['strikes'] = [];
+  readonly #options: RunOptions;
+  readonly #arena: Arena;
+  readonly #crowd: CrowdProcess;
+  readonly #random: Random;
+  #started = 0;
+  #accepted = 0;
+  #phase = 'none';
+
+  constructor(options: RunOptions, arena: Arena, crowd: CrowdProcess) {
+    this.#options = options;
+    this.#arena = arena;
+    this.#crowd = crowd;
+    this.#random = new Random(options.seed);
+  }
+
+  get seconds(): number {
+    return (performance.now() - this.#started) / 1000;
+  }
+
+  async run(): Promise<void> {
+    const { faults, seconds, perSecond, progressEveryMs } = this.#options;
+    const plan = planOf(seconds, faults);
+    this.#started = performance.now();
+    await this.#crowd.obey({ order: 'go', perSecond });
+    const progress = setInterval(() => void this.#progress().catch(() => undefined), progressEveryMs);
+    try {
+      await sleep(plan.calmS * 1000);
+      for (const fault of faults) await this.#alone(fault, plan.slotS);
+      if (faults.length > 1) while (await this.#goesOn()) await this.#mix();
+      else while (await this.#goesOn()) await this.#alone(faults[0]!, 0);
+    } finally {
+      clearInterval(progress);
+    }
+  }
+
+  async #goesOn(): Promise<boolean> {
+    await this.#look();
+    return this.seconds < this.#options.seconds || this.#accepted < (this.#options.messages ?? 0);
+  }
+
+  /** Again and again, as long as another strike fits. */
+  async #alone(fault: Fault, slotS: number): Promise<void> {
+    await this.#enter(fault.name);
+    const began = performance.now();
+    for (let took = 0; ; ) {
+      const from = performance.now();
+      await this.#strike(fault, 0);
+      took = Math.max(took, performance.now() - from);
+      if (performance.now() - began + took > slotS * 1000) break;
+    }
+    await sleep(Math.max(0, slotS * 1000 - (performance.now() - began)));
+  }
+
+  async #mix(): Promise<void> {
+    if (this.#phase !== MIXED) await this.#enter(MIXED);
+    const mix = mixOf(this.#options.faults, this.#random);
+    await Promise.all(mix.map(({ fault, afterMs }) => this.#strike(fault, afterMs)));
+  }
+
+  async #strike(fault: Fault, afterMs: number): Promise<void> {
+    await sleep(afterMs);
+    const atS = this.seconds;
+    const did = await fault.strike(this.#arena, this.#random);
+    this.strikes.push({ fault: fault.name, phase: this.#phase, atS, did });
+    this.#options.say(`${fault.name}: ${did}`);
+    await sleep(fault.calmS * 1000);
+  }
+
+  async #enter(phase: string): Promise<void> {
+    this.#phase = phase;
+    await this.#crowd.obey({ order: 'phase', name: phase });
+  }
+
+  async #look() {
+    const state = await this.#crowd.obey({ order: 'state' });
+    this.#accepted = state.accepted;
+    return state;
+  }
+
+  async #progress(): Promise<void> {
+    const { written, accepted, refused, shown, away, cut, gaps } = await this.#look();
+    const waiting = written - accepted - refused;
+    this.#options.say(
+      `${Math.round(this.seconds)} s, ${this.#phase}: ${accepted} accepted, ${waiting} waiting, ${shown} shown; ` +
+        `${away} devices away, ${cut} cut off, ${gaps} gaps${refused > 0 ? `, ${refused} refused` : ''}`,
+    );
+  }
+}
