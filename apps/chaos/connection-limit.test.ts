@@ -1,3 +1,6 @@
+import { once } from 'node:events';
+import { get, type IncomingMessage } from 'node:http';
+import { json } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { RawSession } from './raw-session.ts';
 import { Stage } from './stage.ts';
@@ -24,14 +27,27 @@ async function connect(count: number, ip?: string): Promise<string[]> {
   return ends;
 }
 
+/** The answer to an upgrade that is refused. */
+async function upgrade(url: string, ip: string): Promise<IncomingMessage> {
+  const headers = {
+    connection: 'Upgrade',
+    upgrade: 'websocket',
+    'sec-websocket-version': '13',
+    'sec-websocket-key': Buffer.alloc(16).toString('base64'),
+    'x-forwarded-for': ip,
+  };
+  const [response] = (await once(get(url, { headers }), 'response')) as [IncomingMessage];
+  return response;
+}
+
 it('one address opens thirty connections a minute over all gateways; the others are 429 before the upgrade', async () => {
   const ends = await connect(34, '198.51.100.7');
   expect(ends.slice(0, 30)).toEqual(Array.from({ length: 30 }, () => 'open'));
   expect(ends.slice(30)).toEqual(Array.from({ length: 4 }, () => 'Unexpected server response: 429'));
-  const refused = await fetch(`${stage.gateway(0).address}/v1/ws`, { headers: { 'x-forwarded-for': '198.51.100.7' } });
-  expect(refused.status).toBe(429);
-  expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
-  expect(await refused.json()).toMatchObject({ error: { code: 'rate_limited', retry_after_ms: expect.any(Number) } });
+  const refused = await upgrade(`${stage.gateway(0).address}/v1/ws`, '198.51.100.7');
+  expect(refused.statusCode).toBe(429);
+  expect(Number(refused.headers['retry-after'])).toBeGreaterThan(0);
+  expect(await json(refused)).toMatchObject({ error: { code: 'rate_limited', retry_after_ms: expect.any(Number) } });
   expect(await connect(2, '198.51.100.8')).toEqual(['open', 'open']);
 });
 

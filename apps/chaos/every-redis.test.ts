@@ -169,6 +169,8 @@ describe.each(TOPOLOGIES)('on %s', (_, startStore) => {
     const channel = 'dm:pia:quin';
     await people.say(pia, { to: 'quin' });
     await people.say(quin, { to: 'pia' });
+    // Whose presence one sees says the conversation list, and that comes with the message.
+    await Promise.all([pia.next('message', { from: 'quin' }), quin.next('message', { from: 'pia' })]);
     const both: [RawSession, string][] = [
       [pia, 'quin'],
       [quin, 'pia'],
