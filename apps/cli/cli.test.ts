@@ -190,7 +190,7 @@ describe('a development start', () => {
       expect(await millrace('inspect', ...what)).toMatchObject({ code: 0, err: '' });
     }
     expect((await millrace('inspect', 'partition', '99')).code).toBe(2);
-  });
+  }, 90_000);
 
   test('ends on SIGTERM, with its Redis', async () => {
     const lag = JSON.parse((await millrace('inspect', 'lag', '--json')).out) as { redis_cli: string }[];

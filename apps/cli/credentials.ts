@@ -13,6 +13,8 @@ export interface RunningNote {
   url: string;
   redisUrl: string;
   archiveUrl: string;
+  /** Every process of a deployment has the same. */
+  ackReplicas?: number;
 }
 
 export const secretFile = (dataDir: string): string => join(dataDir, 'jwt-secret');
@@ -70,13 +72,18 @@ export function serverUrl(env: NodeJS.ProcessEnv = process.env): string {
 }
 
 /**
- * The environment as an operator's command should see it: REDIS_URL and ARCHIVE_URL of the start that runs here when
- * they are not set.
+ * The environment as an operator's command should see it: REDIS_URL, ARCHIVE_URL and ACK_REPLICAS of the start that
+ * runs here when they are not set.
  */
 export function operatorEnv(env: NodeJS.ProcessEnv = process.env): NodeJS.ProcessEnv {
   const note = runningNote(dataDirOf(env));
   if (!note) return env;
-  return { ...env, REDIS_URL: env.REDIS_URL || note.redisUrl, ARCHIVE_URL: env.ARCHIVE_URL || note.archiveUrl };
+  return {
+    ...env,
+    REDIS_URL: env.REDIS_URL || note.redisUrl,
+    ARCHIVE_URL: env.ARCHIVE_URL || note.archiveUrl,
+    ACK_REPLICAS: env.ACK_REPLICAS || String(note.ackReplicas ?? 0),
+  };
 }
 
 /** What a command that did not find Redis may add to its advice; empty where somebody said where Redis is. */

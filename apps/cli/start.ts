@@ -10,9 +10,16 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { type Config, ConfigError, loadConfig, withoutPassword } from '../../lib/config/index.ts';
 import { listenError } from '../../lib/process/port-owner.ts';
 import { type Role, roles, runRoles, type StartApp, stopOnSignal } from '../../lib/process/run.ts';
-import { ensureRedis } from '../../ops/redis/install.ts';
-import { type RedisServer, startRedis } from '../../ops/redis/server.ts';
 import { noteFile, type RunningNote, runningNote, secretFile } from './credentials.ts';
+import {
+  dataOf,
+  isReplicated,
+  kindOfUrl,
+  type OwnRedis,
+  type RedisKind,
+  redisKinds,
+  startOwnRedis,
+} from './own-redis.ts';
 
 interface StartOptions {
   roles: Role[];
@@ -39,7 +46,12 @@ export function registerStart(program: Command): void {
     .option('--port <n>', 'where to listen (PORT; 8080)')
     .option('--host <address>', 'the address to listen on (HOST; loopback)')
     .option('--archive <url>', 'sqlite:<file> or cassandra://host:port,…/<keyspace>?dc=<name> (ARCHIVE_URL)')
-    .option('--redis <url>', 'the Redis to use (REDIS_URL); without one, Millrace starts its own')
+    .option(
+      '--redis <kind|url>',
+      `the Redis to start here: ${redisKinds.join(', ')} (the first unless told otherwise; the others with ` +
+        'ACK_REPLICAS=1); or the URL of one that runs (REDIS_URL)',
+      parseRedis,
+    )
     .action(start);
 }
 
@@ -50,12 +62,24 @@ function parseRoles(list: string): Role[] {
   return [...new Set(asked as Role[])];
 }
 
+function parseRedis(word: string): string {
+  if (word.includes(':') || redisKinds.some((kind) => kind === word)) return word;
+  throw new InvalidArgumentError(`'${word}' is neither a URL nor one of ${redisKinds.join(', ')}.`);
+}
+
 async function start(options: StartOptions): Promise<void> {
   const env: NodeJS.ProcessEnv = { ...process.env };
   if (options.port !== undefined) env.PORT = options.port;
   if (options.host !== undefined) env.HOST = options.host;
   if (options.archive !== undefined) env.ARCHIVE_URL = options.archive;
-  if (options.redis !== undefined) env.REDIS_URL = options.redis;
+  const kind = redisKinds.find((word) => word === options.redis);
+  if (kind !== undefined && env.REDIS_URL) {
+    throw new ConfigError(
+      `--redis ${kind} starts a Redis, and REDIS_URL names one that runs (${withoutPassword(env.REDIS_URL)}): ` +
+        'leave out one of the two',
+    );
+  }
+  if (kind === undefined && options.redis !== undefined) env.REDIS_URL = options.redis;
   const production = env.NODE_ENV === 'production';
   if (production && !env.REDIS_URL) throw new ConfigError('REDIS_URL is missing, and NODE_ENV is production: set it');
   const said: string[] = [];
@@ -64,17 +88,19 @@ async function start(options: StartOptions): Promise<void> {
     env.JWT_SECRET = secret;
     said.push(text);
   }
+  const own = env.REDIS_URL ? undefined : ownRedis(env, kind);
   // Everything wrong with the configuration is told before anything is started.
   const config = loadConfig(env, { checksTokens: options.roles.includes('gateway') });
   const chosen = Object.fromEntries(await Promise.all(options.roles.map(async (role) => [role, await apps[role]()])));
   await refuseUsedPort(config);
 
-  let redis: RedisServer | undefined;
-  if (!env.REDIS_URL) {
-    const own = await ownRedis(config.dataDir);
-    redis = own.server;
-    config.redisUrl = own.url;
-    said.push(own.text);
+  const redis = await own?.start();
+  if (redis) {
+    config.redisUrl = redis.url;
+    said.push(...redis.said);
+  }
+  if (config.ackReplicas > 0) {
+    said.push(`ACK_REPLICAS=${config.ackReplicas}: a message is accepted once that many replicas have it`);
   }
   try {
     const running = await runRoles({
@@ -88,7 +114,7 @@ async function start(options: StartOptions): Promise<void> {
     });
     const forget = note(config, running.address);
     said.push(`Archive: ${withoutPassword(config.archiveUrl)}`);
-    if (!production) process.stdout.write(greeting(running.address, options.roles, said));
+    if (!production) process.stdout.write(greeting(running.address, options.roles, said, redis?.tryNext ?? []));
     await stopOnSignal(config, async (hurry) => {
       await running.stop(hurry);
       forget();
@@ -115,23 +141,32 @@ function ownSecret(dataDir: string): { secret: string; text: string } {
   }
 }
 
-/** The Redis of a start that runs from the same folder, or one of our own on that folder's data. */
-async function ownRedis(dataDir: string): Promise<{ url: string; server?: RedisServer; text: string }> {
+/**
+ * The Redis of a start that runs from the same folder, or one of our own on that folder's data. Sets in `env` what
+ * follows from it.
+ */
+function ownRedis(env: NodeJS.ProcessEnv, asked: RedisKind | undefined): { start(): Promise<OwnRedis> } {
+  const dataDir = env.MILLRACE_DATA || '.millrace';
   const other = runningNote(dataDir);
   if (other) {
+    const running = kindOfUrl(other.redisUrl);
+    if (asked !== undefined && asked !== running) {
+      throw new ConfigError(
+        `--redis ${asked}: the start that runs in ${dataDir} (process ${other.pid}) has a Redis of another kind ` +
+          `(${running}). Stop that one first, or set MILLRACE_DATA to another folder`,
+      );
+    }
+    env.ARCHIVE_URL ||= other.archiveUrl;
+    if (other.ackReplicas !== undefined) env.ACK_REPLICAS ||= String(other.ackReplicas);
     const text = `Redis: ${withoutPassword(other.redisUrl)}, shared with process ${other.pid} (it ends with that one)`;
-    return { url: other.redisUrl, text };
+    return { start: async () => ({ url: other.redisUrl, said: [text], tryNext: [], stop: async () => undefined }) };
   }
-  const dir = join(dataDir, 'redis');
-  let server: RedisServer;
-  try {
-    ensureRedis((line) => process.stderr.write(`${line}\n`));
-    server = await startRedis({ dir });
-  } catch (error) {
-    // Its messages say what to do.
-    throw new ConfigError(error instanceof Error ? error.message : String(error), { cause: error });
+  const kind = asked ?? 'standalone';
+  if (isReplicated(kind)) {
+    env.ARCHIVE_URL ||= `sqlite:${join(dataOf(kind, dataDir), 'archive.sqlite')}`;
+    env.ACK_REPLICAS ||= '1';
   }
-  return { url: server.url, server, text: `Redis: started one, redis-cli -p ${server.port} (data in ${dir})` };
+  return { start: () => startOwnRedis(kind, dataDir) };
 }
 
 /** Before anything is started: a port that is taken would only be noticed at the very end. */
@@ -153,6 +188,7 @@ function note(config: Config, url: string): () => void {
     pid: process.pid,
     url,
     redisUrl: config.redisUrl,
+    ackReplicas: config.ackReplicas,
     archiveUrl: config.archiveUrl.startsWith('sqlite:')
       ? `sqlite:${resolve(config.archiveUrl.slice('sqlite:'.length))}`
       : config.archiveUrl,
@@ -161,7 +197,12 @@ function note(config: Config, url: string): () => void {
   return () => rmSync(file, { force: true });
 }
 
-function greeting(address: string, started: readonly Role[], said: readonly string[]): string {
+function greeting(
+  address: string,
+  started: readonly Role[],
+  said: readonly string[],
+  tryNext: readonly string[],
+): string {
   const lines = [`Millrace is up: ${address} (${started.join(', ')})`, ...said.map((line) => `  ${line}`), ''];
   if (started.includes('gateway')) {
     lines.push(
@@ -171,6 +212,7 @@ function greeting(address: string, started: readonly Role[], said: readonly stri
       '',
     );
   }
+  if (tryNext.length > 0) lines.push('And then:', ...tryNext.map((line) => `  ${line}`), '');
   lines.push('Look inside: npm run millrace -- inspect lag', 'Stop: Ctrl-C', '');
   return `\n${lines.join('\n')}\n`;
 }

@@ -1,12 +1,17 @@
 /** Starts a real Redis Cluster on the loopback interface, with or without replicas. */
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
+import { type KeptPorts, keptPorts } from './ports.ts';
 import { freePort, type RedisServer, type RedisServerOptions, startRedis } from './server.ts';
 import { type Tls, tlsArgs } from './tls.ts';
 
 export interface RedisClusterOptions {
   primaries?: number;
   replicasPerPrimary?: 0 | 1 | 2;
+  /** Kept afterwards: a start in it finds the same cluster, with its data and its ports. Without it: temporary ones. */
+  dir?: string;
   appendOnly?: boolean;
   extraArgs?: readonly string[];
   /** The nodes speak TLS to one another, and `url` is that of the TLS ports. The tests may use the others. */
@@ -16,7 +21,7 @@ export interface RedisClusterOptions {
 export interface RedisClusterNode extends RedisServer {
   /** The node's id in the cluster. */
   readonly id: string;
-  /** What it was at the start; a failover changes that. */
+  /** What it was when the cluster was ready; a failover changes that. */
   readonly role: 'primary' | 'replica';
 }
 
@@ -34,14 +39,20 @@ const FORM_TIMEOUT_MS = 30_000;
 export async function startRedisCluster(options: RedisClusterOptions = {}): Promise<RedisCluster> {
   const primaries = options.primaries ?? 3;
   const total = primaries * (1 + (options.replicasPerPrimary ?? 0));
+  const kept = options.dir === undefined ? undefined : await keptPorts(options.dir, total * 2);
   const ports = await Promise.all(Array.from({ length: total }, () => freePort()));
-  const servers = await Promise.all(ports.map((port) => startNode(options, port)));
+  const servers = kept
+    ? await startKept(options, kept, total)
+    : await Promise.all(ports.map((port) => startNode(options, port)));
   const clients = servers.map((server) => new Redis({ host: server.host, port: server.port, maxRetriesPerRequest: 1 }));
   const stop = async (): Promise<void> => {
     await Promise.all(servers.map((server) => server.stop()));
   };
   try {
-    const nodes = await form(servers, clients, primaries, options.tls && ports);
+    if (!kept?.before) await form(clients, servers, primaries, options.tls && ports);
+    await untilReady(clients);
+    kept?.keep();
+    const nodes = await Promise.all(servers.map((server, index) => nodeOf(server, clients[index]!)));
     const at = servers.map(({ host, port }, i) => `${host}:${options.tls ? ports[i] : port}`).join(',');
     const url = options.tls ? `rediss+cluster://${at}?ca=${options.tls.caFile}` : `redis+cluster://${at}`;
     return { url, nodes, moveSlot: (slot, to) => moveSlot(nodes, slot, to), stop };
@@ -53,13 +64,21 @@ export async function startRedisCluster(options: RedisClusterOptions = {}): Prom
   }
 }
 
-async function startNode(options: RedisClusterOptions, tlsPort: number): Promise<RedisServer> {
+/** Where a node with a kept folder listens. */
+interface Place {
+  dir: string;
+  port: number;
+  busPort: number;
+}
+
+async function startNode(options: RedisClusterOptions, tlsPort: number, place?: Place): Promise<RedisServer> {
   const server: RedisServerOptions = {
+    ...(place ? { dir: place.dir, port: place.port } : {}),
     appendOnly: options.appendOnly ?? true,
     extraArgs: [
       ...['--cluster-enabled', 'yes', '--cluster-node-timeout', '2000', '--cluster-replica-validity-factor', '0'],
       // The default bus port (port + 10,000) is beyond 65,535 for most free ports.
-      ...['--cluster-port', String(await freePort()), '--repl-diskless-sync-delay', '0'],
+      ...['--cluster-port', String(place?.busPort ?? (await freePort())), '--repl-diskless-sync-delay', '0'],
       ...(options.tls ? [...tlsArgs(options.tls, tlsPort), '--tls-cluster', 'yes', '--tls-replication', 'yes'] : []),
       ...(options.extraArgs ?? []),
     ],
@@ -67,18 +86,52 @@ async function startNode(options: RedisClusterOptions, tlsPort: number): Promise
   return startRedis(server);
 }
 
+/**
+ * The nodes of a kept folder. Those that were primaries are started, and have read their files, before any replica is
+ * there that could take a primary which is slow to read for a dead one.
+ */
+async function startKept(options: RedisClusterOptions, kept: KeptPorts, total: number): Promise<RedisServer[]> {
+  const nodes = Array.from({ length: total }, (_, i) => {
+    const place = { dir: join(options.dir!, `node-${i + 1}`), port: kept.now[i]!, busPort: kept.now[total + i]! };
+    return { place, wasPrimary: rewriteNodesFile(join(place.dir, 'nodes.conf'), kept) };
+  });
+  const started = new Map<Place, RedisServer>();
+  try {
+    for (const first of [true, false]) {
+      const some = nodes.filter(({ wasPrimary }) => wasPrimary === first);
+      await Promise.all(some.map(async ({ place }) => started.set(place, await startNode(options, 0, place))));
+    }
+  } catch (error) {
+    await Promise.all([...started.values()].map((server) => server.stop()));
+    throw error;
+  }
+  return nodes.map(({ place }) => started.get(place)!);
+}
+
+/** What a node knows of the others, with the ports that they have now. Answers whether it was a primary. */
+function rewriteNodesFile(file: string, { before, now }: KeptPorts): boolean {
+  // The last start ended before the cluster was formed.
+  if (!before) rmSync(file, { force: true });
+  if (!existsSync(file)) return true;
+  const known = readFileSync(file, 'utf8');
+  const moved = (port: string) => now[before!.indexOf(Number(port))] ?? port;
+  const text = known.replaceAll(/:(\d+)@(\d+)/g, (_, port, bus) => `:${moved(port)}@${moved(bus)}`);
+  if (text !== known) writeFileSync(file, text);
+  return /myself,master/.test(known);
+}
+
+async function nodeOf(server: RedisServer, client: Redis): Promise<RedisClusterNode> {
+  const [id, info] = await Promise.all([client.cluster('MYID'), client.info('replication')]);
+  return { ...server, id: String(id), role: String(info).includes('role:master') ? 'primary' : 'replica' };
+}
+
 async function form(
-  servers: RedisServer[],
   clients: Redis[],
+  servers: RedisServer[],
   primaries: number,
   tlsPorts?: readonly number[],
-): Promise<RedisClusterNode[]> {
-  const nodes = await Promise.all(
-    servers.map(async (server, index): Promise<RedisClusterNode> => {
-      const id = String(await clients[index]!.cluster('MYID'));
-      return { ...server, id, role: index < primaries ? 'primary' : 'replica' };
-    }),
-  );
+): Promise<void> {
+  const ids = await Promise.all(clients.map((client) => client.cluster('MYID')));
   for (const [index, client] of clients.entries()) {
     await client.call('CLUSTER', 'SET-CONFIG-EPOCH', index + 1);
     if (index < primaries) {
@@ -100,25 +153,27 @@ async function form(
     return known.every((info) => new RegExp(`cluster_known_nodes:${servers.length}\\r`).test(String(info)));
   });
   for (const [index, client] of clients.entries()) {
-    const primary = nodes[(index - primaries) % primaries];
     if (index >= primaries) {
       await until('the replica knows its primary', async () => {
-        const answer = await client.call('CLUSTER', 'REPLICATE', primary!.id).catch(() => undefined);
+        const answer = await client.call('CLUSTER', 'REPLICATE', String(ids[index % primaries])).catch(() => undefined);
         return answer === 'OK';
       });
     }
   }
-  await until('the cluster is ready', async () => {
+}
+
+/** Every slot is served, and every replica follows its primary. */
+function untilReady(clients: Redis[]): Promise<void> {
+  return until('the cluster is ready', async () => {
     const states = await Promise.all(
-      clients.map(async (client, index) => {
+      clients.map(async (client) => {
+        const info = String(await client.info('replication'));
         const covered = String(await client.cluster('INFO')).includes('cluster_state:ok');
-        if (index < primaries) return covered;
-        return covered && String(await client.info('replication')).includes('master_link_status:up');
+        return covered && (info.includes('role:master') || info.includes('master_link_status:up'));
       }),
     );
     return states.every(Boolean);
   });
-  return nodes;
 }
 
 async function moveSlot(nodes: readonly RedisClusterNode[], slot: number, to: RedisClusterNode): Promise<void> {
