@@ -13,6 +13,8 @@ export interface DeploymentOptions {
   redisUrl: string;
   archiveUrl: string;
   env?: Record<string, string>;
+  /** Another program in the gateway's place: what a benchmark compares with. */
+  gateway?: string;
   /** For Node itself: `--cpu-prof` … */
   nodeArgs?: readonly string[];
 }
@@ -42,7 +44,7 @@ export class Deployment {
 
   /** Resolves when the process serves. */
   async start(...roles: ProcessRole[]): Promise<MillraceProcess> {
-    const { redisUrl, archiveUrl, env, nodeArgs } = this.#options;
+    const { redisUrl, archiveUrl, env, nodeArgs, gateway } = this.#options;
     const process = await MillraceProcess.start(
       roles,
       {
@@ -56,6 +58,7 @@ export class Deployment {
         ...env,
       },
       nodeArgs,
+      gateway,
     );
     this.processes.add(process);
     void process.exited.then(() => this.processes.delete(process));
@@ -91,10 +94,13 @@ export class MillraceProcess {
     roles: readonly ProcessRole[],
     env: Record<string, string>,
     nodeArgs: readonly string[] = [],
+    gateway = 'apps/gateway/main.ts',
   ): Promise<MillraceProcess> {
     const root = fileURLToPath(new URL('../', import.meta.url));
     const main =
-      roles.length === 1 ? [`apps/${roles[0]}/main.ts`] : ['apps/cli/main.ts', 'start', '--roles', roles.join(',')];
+      roles.length === 1
+        ? [roles[0] === 'gateway' ? gateway : `apps/${roles[0]}/main.ts`]
+        : ['apps/cli/main.ts', 'start', '--roles', roles.join(',')];
     const child = spawn(process.execPath, [...nodeArgs, join(root, main[0] ?? ''), ...main.slice(1)], {
       cwd: root,
       env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', ...env },

@@ -26,7 +26,9 @@ export async function crowd(setting: Setting, scenario: string, say: (line: stri
         return { user, token: setting.deployment.token(user), gateway: 0 };
       }),
     );
-    for (const generator of generators) await generator.obey({ order: 'gateways', addresses: [gateway.address] });
+    for (const generator of generators) {
+      await generator.obey({ order: 'gateways', addresses: [gateway.address], dialect: 'millrace' });
+    }
     const facts: Fact[] = [];
     const phases: [string, () => Promise<void>][] = [
       [

@@ -1,4 +1,5 @@
 /** The generator's clients: they connect, resume, ack like the client library does, and come back when cut off. */
+import { type Dialect, dialects } from './dialects.ts';
 import type { ClientSpec, Range } from './orders.ts';
 import { Wire } from './wire.ts';
 
@@ -16,6 +17,8 @@ export interface Client {
   gateway: number;
   wire: Wire | undefined;
   state: 'away' | 'connecting' | 'live';
+  /** What the server calls its session, where that matters. */
+  session: string;
   /** The last offset received: where it resumes. */
   offset: string;
   /** The last one that it has acked. */
@@ -42,16 +45,10 @@ export interface FleetEvents {
   gap(client: Client): void;
 }
 
-export function textOf(head: string, name: string): string {
-  const at = head.indexOf(`"${name}":"`);
-  if (at < 0) return '';
-  const start = at + name.length + 4;
-  return head.slice(start, head.indexOf('"', start));
-}
-
 export class Fleet {
   readonly clients: Client[] = [];
   addresses: readonly string[] = [];
+  dialect: Dialect = dialects.millrace;
   reconnects = 0;
   readonly #events: FleetEvents;
   /** Acks that come soon, and clients that may ack again: each in the order of their times. */
@@ -72,6 +69,7 @@ export class Fleet {
         index: this.clients.length,
         wire: undefined,
         state: 'away',
+        session: '',
         offset: '',
         acked: '',
         ackWaits: false,
@@ -119,7 +117,7 @@ export class Fleet {
     client.ackWaits = false;
     if (client.state !== 'live' || client.acked === client.offset) return;
     client.acked = client.offset;
-    client.wire?.send(`{"type":"ack","offset":"${client.offset}"}`);
+    client.wire?.send(this.dialect.ack(client.offset));
     if (client.ackedLately) return;
     client.ackedLately = true;
     this.#pauses.add(client, now + ACK_INTERVAL_MS);
@@ -128,14 +126,14 @@ export class Fleet {
   #dial(client: Client): void {
     const url = new URL(this.addresses[client.gateway % this.addresses.length] ?? '');
     client.state = 'connecting';
-    const wire: Wire = new Wire(url.hostname, Number(url.port), {
+    const { dialect } = this;
+    const wire: Wire = new Wire(url.hostname, Number(url.port), dialect.path, dialect.tail, {
       open: () => {
-        const since = client.offset === '' ? '' : `,"since":"${client.offset}"`;
-        wire.send(`{"type":"hello","device":"bench","token":"${client.token}"${since}}`);
+        if (dialect.speaksFirst) wire.send(dialect.hello(client));
         client.heardOfAt = performance.now();
       },
-      frame: (head) => {
-        if (client.wire === wire) this.#frame(client, head);
+      frame: (head, tail) => {
+        if (client.wire === wire) this.#frame(client, head, tail);
       },
       closed: (reason) => {
         if (client.wire !== wire) return;
@@ -157,48 +155,56 @@ export class Fleet {
     client.wire = wire;
   }
 
-  #frame(client: Client, head: string): void {
-    switch (head.charCodeAt(9)) {
-      case 0x6d /* m */:
-        client.offset = textOf(head, 'offset');
-        if (!client.ackWaits) {
+  #frame(client: Client, head: string, tail: string): void {
+    const heard = this.dialect.hear(client, head, tail);
+    switch (heard) {
+      case 'message':
+      case 'entry':
+        if (!client.ackWaits && this.dialect.acks) {
           client.ackWaits = true;
           if (!client.ackedLately) this.#soon.add(client, performance.now() + ACK_DELAY_MS);
         }
-        if (head.charCodeAt(11) === 0x73 /* me_s_sage */) this.#events.message(client, head);
+        if (heard === 'message') this.#events.message(client, head);
         return;
-      case 0x61 /* accepted */:
+      case 'accepted':
         this.#events.accepted(client, head);
         return;
-      case 0x6c /* live */:
-        client.offset = textOf(head, 'offset');
+      case 'live anew':
+      case 'live':
+        if (heard === 'live anew') this.#events.gap(client);
         client.state = 'live';
         this.#events.live(client);
         client.failures = 0;
         client.waiting?.resolve();
         client.waiting = undefined;
         return;
-      case 0x67 /* gap */:
+      case 'greeting':
+        client.wire?.send(this.dialect.hello(client));
+        return;
+      case 'ping':
+        client.wire?.send(this.dialect.pong);
+        return;
+      case 'gap':
         this.#events.gap(client);
         return;
-      case 0x65 /* error */:
-        this.#events.error(client, head);
+      case 'refused':
+        client.wire?.destroy();
         return;
-      case 0x72 /* receipt: no reason for an ack, but covered by the next one */:
-      case 0x63 /* created */:
-        client.offset = textOf(head, 'offset');
+      case 'error':
+        this.#events.error(client, head);
     }
   }
 
   /** Half a minute of silence is too long for a gateway: each client pings in a slice of its own. */
   #pings(): void {
+    if (this.dialect.ping === '') return;
     const now = performance.now();
     const slice = Math.ceil(this.clients.length / (PING_EVERY_MS / 1000));
     for (let i = 0; i < slice; i++) {
       const client = this.clients[this.#pingAt++ % this.clients.length];
       if (client?.state === 'live' && now - client.heardOfAt > PING_EVERY_MS / 2) {
         client.heardOfAt = now;
-        client.wire?.send('{"type":"ping"}');
+        client.wire?.send(this.dialect.ping);
         this.#ack(client, now);
       }
     }

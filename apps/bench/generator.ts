@@ -1,4 +1,5 @@
 /** The load generator's process: does what the benchmark orders over the channel between them. */
+import { dialects } from './dialects.ts';
 import type { Order, Reply } from './orders.ts';
 import { Traffic } from './traffic.ts';
 
@@ -12,6 +13,7 @@ async function obey(id: number, order: Order): Promise<unknown> {
   switch (order.order) {
     case 'gateways':
       traffic.fleet.addresses = order.addresses;
+      traffic.fleet.dialect = dialects[order.dialect];
       return undefined;
     case 'connect': {
       const start = performance.now();

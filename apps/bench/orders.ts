@@ -7,6 +7,9 @@ export interface ClientSpec {
   gateway: number;
 }
 
+/** What the servers speak. */
+export type DialectName = 'millrace' | 'socket.io';
+
 /** Half-open: from, to. */
 export type Range = readonly [from: number, to: number];
 
@@ -30,7 +33,7 @@ export interface Load {
 }
 
 export type Order =
-  | { order: 'gateways'; addresses: readonly string[] }
+  | { order: 'gateways'; addresses: readonly string[]; dialect: DialectName }
   | { order: 'connect'; clients: readonly ClientSpec[]; atOnce: number }
   | { order: 'load'; load: Load }
   | { order: 'leave'; clients: Range }
@@ -60,6 +63,7 @@ export interface Verdict {
   unanswered: number;
   errors: Record<string, number>;
   reconnects: number;
+  /** Clients that were told, or could tell, that something is missing. */
   gaps: number;
 }
 

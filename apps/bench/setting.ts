@@ -10,14 +10,22 @@ import { Redis } from 'ioredis';
 import { Deployment, type MillraceProcess } from '../../ops/deployment.ts';
 import { endWithUs, temporaryFolder } from '../../ops/reaper.ts';
 import { type RedisServer, startRedis } from '../../ops/redis/server.ts';
-import type { Answers, ClientSpec, Load, LoadResult, Order, Range, Reply } from './orders.ts';
+import type { Answers, ClientSpec, DialectName, Load, LoadResult, Order, Range, Reply } from './orders.ts';
 import { type Counts, countsBetween, type Probe, probe } from './probe.ts';
 import { type Cost, costBetween, quiet, snapshot } from './usage.ts';
 
 const PROBES_TO_WARM_UP = 10;
 
+/** Another system's server: started like a gateway, told the same, and it says the same when it serves. */
+export interface Peer {
+  main: string;
+  dialect: DialectName;
+}
+
 export interface SettingOptions {
   gateways?: number;
+  /** Instead of Millrace, on the same Redis. */
+  peer?: Peer;
   /** Without fan-out and archiver: what Redis is asked, gateways ask. */
   workers?: false;
   /** Where the servers leave their CPU profiles. */
@@ -70,14 +78,15 @@ export class Setting {
       archiveUrl: `sqlite:${join(folder, 'archive.sqlite')}`,
       env: { MILLRACE_DATA: folder },
       nodeArgs,
+      ...(options.peer ? { gateway: options.peer.main } : {}),
     });
     const setting = new Setting(redis, deployment, options.patienceS ?? 0);
     try {
       for (let i = 0; i < (options.gateways ?? 2); i++) setting.gateways.push(await deployment.start('gateway'));
-      if (options.workers !== false) setting.#worker = await deployment.start('fanout', 'archiver');
+      if (options.workers !== false && !options.peer) setting.#worker = await deployment.start('fanout', 'archiver');
       for (const server of deployment.processes) void server.exited.then((code) => setting.#ended(server, code));
       const addresses = setting.gateways.map((gateway) => gateway.address);
-      await setting.generator.obey({ order: 'gateways', addresses });
+      await setting.generator.obey({ order: 'gateways', addresses, dialect: options.peer?.dialect ?? 'millrace' });
       // A process that counts for the first time stands still for a tenth of a second: not within the window.
       for (let i = 0; i < PROBES_TO_WARM_UP; i++) await setting.counts();
     } catch (error) {

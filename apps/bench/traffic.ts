@@ -6,7 +6,7 @@
  * the generator wait does not hide that (no coordinated omission).
  */
 import hdr from 'hdr-histogram-js';
-import { type Client, Fleet, textOf } from './fleet.ts';
+import { type Client, Fleet } from './fleet.ts';
 import type { Load, LoadResult, Quantiles, Range, ReturnResult, Target, Verdict } from './orders.ts';
 
 const CONTENT_BYTES = 500;
@@ -15,9 +15,6 @@ const CONTENT_BYTES = 500;
  * to the other. Nobody writes to themselves.
  */
 const NEIGHBOURS = [1, 250, -1, -250];
-/** A client id as long as a UUID, the last twelve digits of which are the message's number. */
-const ID_PREFIX = 'bench-00-0000-0000-0000-';
-const ID_MARK = `"client_id":"${ID_PREFIX}`;
 
 class Ledger {
   readonly base: number;
@@ -55,11 +52,9 @@ class Ledger {
     this.state = new Uint8Array(capacity);
   }
 
-  /** -1: none of ours. */
-  numberIn(head: string): number {
-    const at = head.indexOf(ID_MARK);
-    if (at < 0) return -1;
-    const n = Number(head.slice(at + ID_MARK.length, at + ID_MARK.length + 12)) - this.base;
+  /** Where the ledger has this number; -1: none of ours. */
+  indexOf(number: number): number {
+    const n = number - this.base;
     return n >= 0 && n < this.count ? n : -1;
   }
 }
@@ -69,7 +64,7 @@ export class Traffic {
   #ledger = new Ledger(0, 0);
   #next = 0;
   readonly #outboxes = new Map<Client, number[]>();
-  readonly #tails = Array.from({ length: 64 }, () => `","content":"${noise(CONTENT_BYTES)}"}`);
+  readonly #contents = Array.from({ length: 64 }, () => noise(CONTENT_BYTES));
 
   constructor() {
     this.fleet = new Fleet({
@@ -170,7 +165,7 @@ export class Traffic {
 
   #plan(ledger: Ledger, target: Target, due: number, now: number): void {
     const n = ledger.count++;
-    const { clients } = this.fleet;
+    const { clients, dialect } = this.fleet;
     let sender: Client | undefined;
     let address: string;
     if (target.kind === 'groups') {
@@ -179,7 +174,7 @@ export class Traffic {
       sender = clients[from + Math.floor(Math.random() * (to - from))];
       ledger.expected[n] = to - from - 1;
       ledger.recipient[n] = -1;
-      address = `"channel":"${group.channel}"`;
+      address = dialect.toChannel(group.channel);
     } else {
       const [from, to] = target.from;
       const size = to - from;
@@ -193,13 +188,12 @@ export class Traffic {
         : from + ((at + distance + size) % size);
       ledger.expected[n] = 1;
       ledger.recipient[n] = recipient;
-      address = `"to":"${clients[recipient]!.user}"`;
+      address = dialect.toUser(clients[recipient]!.user);
     }
     if (!sender) throw new Error('no such sender: connect the clients first');
     ledger.intended[n] = due;
     ledger.sender[n] = sender.index;
-    const id = ID_PREFIX + String(ledger.base + n).padStart(12, '0');
-    ledger.frames[n] = `{"type":"send","client_id":"${id}",${address.slice(0, -1)}${this.#tails[n & 63]}`;
+    ledger.frames[n] = dialect.send(ledger.base + n, address, this.#contents[n & 63]!);
     ledger.lateness.recordValue(micros(now - due));
     if (due >= ledger.windowFrom) ledger.sentInWindow++;
     ledger.sent++;
@@ -232,7 +226,7 @@ export class Traffic {
   #message(client: Client, head: string): void {
     const now = performance.now();
     const l = this.#ledger;
-    const n = l.numberIn(head);
+    const n = l.indexOf(this.fleet.dialect.number(head));
     if (n < 0 || (l.recipient[n] !== -1 && l.recipient[n] !== client.index)) {
       l.stray++;
       return;
@@ -251,7 +245,7 @@ export class Traffic {
 
   #accepted(head: string): void {
     const l = this.#ledger;
-    const n = l.numberIn(head);
+    const n = l.indexOf(this.fleet.dialect.number(head));
     if (n < 0 || l.state[n] === 2) return;
     l.state[n] = 2;
     l.frames[n] = '';
@@ -262,9 +256,9 @@ export class Traffic {
 
   #error(head: string): void {
     const l = this.#ledger;
-    const code = textOf(head, 'code');
+    const code = this.fleet.dialect.code(head);
     l.errors[code] = (l.errors[code] ?? 0) + 1;
-    const n = l.numberIn(head);
+    const n = l.indexOf(this.fleet.dialect.number(head));
     if (n >= 0) l.state[n] = 3;
   }
 

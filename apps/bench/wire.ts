@@ -12,8 +12,8 @@ const sharedBuffer = Buffer.allocUnsafe(512 * 1024);
 export interface WireEvents {
   /** The upgrade succeeded. */
   open(): void;
-  /** A text frame's first characters, bytes as Latin-1. */
-  frame(head: string): void;
+  /** A text frame's first characters and, where wanted, its last; bytes as Latin-1. */
+  frame(head: string, tail: string): void;
   /** Once, whatever the reason. */
   closed(reason: string): void;
 }
@@ -21,13 +21,16 @@ export interface WireEvents {
 export class Wire {
   readonly #socket: Socket;
   readonly #events: WireEvents;
+  readonly #tail: number;
   #rest: Buffer | undefined;
   #upgraded = false;
   #reason = 'the connection ended';
   #closed = false;
 
-  constructor(host: string, port: number, events: WireEvents) {
+  /** `tail`: how many of a frame's last characters are wanted. */
+  constructor(host: string, port: number, path: string, tail: number, events: WireEvents) {
     this.#events = events;
+    this.#tail = tail;
     this.#socket = connect({
       host,
       port,
@@ -42,7 +45,7 @@ export class Wire {
     });
     this.#socket.on('connect', () =>
       this.#socket.write(
-        `GET /v1/ws HTTP/1.1\r\nHost: ${host}:${port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n`,
+        `GET ${path} HTTP/1.1\r\nHost: ${host}:${port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n`,
       ),
     );
     this.#socket.on('error', (error) => {
@@ -102,7 +105,7 @@ export class Wire {
       if (end - at < head + size) break;
       const opcode = (data[at] ?? 0) & 0x0f;
       const start = at + head;
-      if (opcode === 1) this.#events.frame(data.toString('latin1', start, start + Math.min(size, HEAD_CHARACTERS)));
+      if (opcode === 1) this.#frame(data, start, size);
       else if (opcode === 8) {
         this.#reason = size >= 2 ? `${data.readUInt16BE(start)} ${data.toString('utf8', start + 2, start + size)}` : '';
         this.#socket.end();
@@ -110,6 +113,12 @@ export class Wire {
       at = start + size;
     }
     if (at < end) this.#rest = Buffer.from(data.subarray(at, end));
+  }
+
+  #frame(data: Buffer, start: number, size: number): void {
+    const end = start + size;
+    const tail = this.#tail === 0 ? '' : data.toString('latin1', Math.max(start, end - this.#tail), end);
+    this.#events.frame(data.toString('latin1', start, Math.min(end, start + HEAD_CHARACTERS)), tail);
   }
 
   /** Where the frames begin; below 0 while the answer to the upgrade is not complete. */
