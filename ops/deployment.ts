@@ -17,6 +17,8 @@ export interface DeploymentOptions {
   gateway?: string;
   /** For Node itself: `--cpu-prof` … */
   nodeArgs?: readonly string[];
+  /** The folder whose sources are started; this repository without it. */
+  root?: string;
 }
 
 /**
@@ -33,6 +35,7 @@ export const UNHURRIED = {
 
 const SECRET = 'a secret for tests only, thirty-two bytes and more';
 const START_TIMEOUT_MS = 20_000;
+const HERE = fileURLToPath(new URL('../', import.meta.url));
 
 export class Deployment {
   readonly #options: DeploymentOptions;
@@ -44,7 +47,7 @@ export class Deployment {
 
   /** Resolves when the process serves. */
   async start(...roles: ProcessRole[]): Promise<MillraceProcess> {
-    const { redisUrl, archiveUrl, env, nodeArgs, gateway } = this.#options;
+    const { redisUrl, archiveUrl, env } = this.#options;
     const process = await MillraceProcess.start(
       roles,
       {
@@ -57,8 +60,7 @@ export class Deployment {
         DRAIN_GRACE: '0',
         ...env,
       },
-      nodeArgs,
-      gateway,
+      this.#options,
     );
     this.processes.add(process);
     void process.exited.then(() => this.processes.delete(process));
@@ -93,10 +95,9 @@ export class MillraceProcess {
   static async start(
     roles: readonly ProcessRole[],
     env: Record<string, string>,
-    nodeArgs: readonly string[] = [],
-    gateway = 'apps/gateway/main.ts',
+    options: Pick<DeploymentOptions, 'nodeArgs' | 'gateway' | 'root'> = {},
   ): Promise<MillraceProcess> {
-    const root = fileURLToPath(new URL('../', import.meta.url));
+    const { nodeArgs = [], gateway = 'apps/gateway/main.ts', root = HERE } = options;
     const main =
       roles.length === 1
         ? [roles[0] === 'gateway' ? gateway : `apps/${roles[0]}/main.ts`]

@@ -3,6 +3,9 @@ import { randomInt } from 'node:crypto';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { ensureRedis } from '../../ops/redis/install.ts';
 import { canBeDone, FAULTS, type Fault } from './faults/index.ts';
+import { MUTANTS, type Mutant } from './mutants/mutants.ts';
+import { overlay } from './mutants/overlay.ts';
+import { PATIENCE_MS, shortRun } from './mutants/try.ts';
 import { ARCHIVES, type ArchiveKind } from './run/arena.ts';
 import { jsonOf, linesOf, tableOf } from './run/report.ts';
 import { run } from './run/run.ts';
@@ -17,6 +20,7 @@ interface Options {
   archive: ArchiveKind;
   rate: number;
   users: number;
+  mutant?: Mutant;
   json?: true;
 }
 
@@ -25,6 +29,10 @@ const names = FAULTS.map(({ name, does, topologies, archives }) => {
   return `  ${name.padEnd(18)}${does}${only.length > 0 ? ` (${only.join(', ')} only)` : ''}`;
 }).join('\n');
 
+const mutants = MUTANTS.map(
+  ({ name, does, fault }) => `  ${name.padEnd(22)}${does}${fault ? ` (with ${fault})` : ''}`,
+).join('\n');
+
 const program = new Command('chaos')
   .description(
     'Runs Millrace as real processes, lets people write to each other, lets faults happen, and judges from a ledger whether every promise was kept. Exits with 1 when one was not.',
@@ -32,13 +40,14 @@ const program = new Command('chaos')
   .option('--seconds <n>', 'how long people write', number(10, 86_400), 600)
   .option('--messages <n>', 'go on until so many are accepted', number(1, 1e9))
   .option('--seed <n>', 'of all that is random; a random one without it', number(0, 0xffffffff))
-  .option('--faults <a,b>', 'which, or all that can be done', parseFaults, 'all')
+  .option('--faults <a,b>', 'which, none, or all that can be done', parseFaults, 'all')
   .addOption(new Option('--topology <name>', 'of Redis').choices(TOPOLOGIES).default('standalone'))
   .addOption(new Option('--archive <name>', 'where history goes').choices(ARCHIVES).default('sqlite'))
   .option('--rate <n>', 'writes a second', number(1, 100_000), 500)
   .option('--users <n>', 'how many people', number(12, 10_000), 60)
+  .option('--mutant <name>', 'a fault planted in the product, which the verdict has to find', parseMutant)
   .option('--json', 'print the outcome as JSON, for a script')
-  .addHelpText('after', `\nFaults:\n${names}`);
+  .addHelpText('after', `\nFaults:\n${names}\n\nMutants:\n${mutants}`);
 
 function number(least: number, most: number): (text: string) => number {
   return (text) => {
@@ -50,8 +59,15 @@ function number(least: number, most: number): (text: string) => number {
   };
 }
 
+function parseMutant(text: string): Mutant {
+  const mutant = MUTANTS.find(({ name }) => name === text);
+  if (!mutant) throw new InvalidArgumentError(`one of ${MUTANTS.map(({ name }) => name).join(', ')}.`);
+  return mutant;
+}
+
 function parseFaults(text: string): 'all' | Fault[] {
   if (text === 'all') return 'all';
+  if (text === 'none') return [];
   return text.split(',').map((name) => {
     const fault = FAULTS.find((candidate) => candidate.name === name.trim());
     if (!fault) throw new InvalidArgumentError(`all, or some of ${FAULTS.map((f) => f.name).join(', ')}.`);
@@ -59,7 +75,17 @@ function parseFaults(text: string): 'all' | Fault[] {
   });
 }
 
-const options = program.parse().opts<Options>();
+/** What is not asked for is as in the short run that finds it. */
+function shorten(mutant: Mutant): void {
+  const { seconds, perSecond: rate, users, faults } = shortRun(mutant);
+  for (const [name, value] of Object.entries({ seconds, rate, users, faults })) {
+    if (program.getOptionValueSource(name) === 'default') program.setOptionValue(name, value);
+  }
+}
+
+const { mutant } = program.parse().opts<Options>();
+if (mutant) shorten(mutant);
+const options = program.opts<Options>();
 const { topology, archive, users, rate, json } = options;
 const seed = options.seed ?? randomInt(0xffffffff);
 const faults = options.faults === 'all' ? FAULTS.filter((fault) => canBeDone(fault, options)) : options.faults;
@@ -71,15 +97,18 @@ const seconds = options.messages === undefined ? options.seconds : Math.ceil(opt
 const say = (line: string) => void process.stderr.write(`${line}\n`);
 const chosen = faults.map(({ name }) => name);
 const asked = `--seed ${seed} --seconds ${seconds}${options.messages ? ` --messages ${options.messages}` : ''} --rate ${rate} --users ${users} --topology ${topology} --archive ${archive}`;
-say(`to run the same again: npm run chaos -- ${asked} --faults ${options.faults === 'all' ? 'all' : chosen.join(',')}`);
+say(
+  `to run the same again: npm run chaos -- ${asked} --faults ${options.faults === 'all' ? 'all' : chosen.join(',') || 'none'}${mutant ? ` --mutant ${mutant.name}` : ''}`,
+);
 ensureRedis(say);
 const outcome = await run({
   ...{ faults, topology, archive, seconds, seed, users, say },
   ...(options.messages === undefined ? {} : { messages: options.messages }),
   perSecond: rate,
-  settleMs: 120_000,
+  settleMs: mutant ? PATIENCE_MS : 120_000,
   processesPerRole: 2,
   progressEveryMs: 5_000,
+  ...(mutant ? overlay(mutant.edits) : {}),
 });
 if (json) process.stdout.write(`${jsonOf(outcome, { seed, topology, archive, rate, users })}\n`);
 else process.stdout.write(`\n${tableOf(outcome)}\n${linesOf(outcome).join('\n')}\n`);

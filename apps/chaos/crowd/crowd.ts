@@ -275,11 +275,11 @@ export class Crowd {
     return missing;
   }
 
-  async lastWords(): Promise<void> {
+  async lastWords(withinMs: number): Promise<void> {
     for (const { channel, members } of this.#places.values()) {
       for (const user of members) this.#write('send', channel, this.#random.pick(this.#devicesOf.get(user)!), 0);
     }
-    await this.settle(30_000);
+    await this.settle(withinMs);
   }
 
   async leave(): Promise<void> {

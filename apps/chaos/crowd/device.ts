@@ -8,6 +8,7 @@ import {
 } from '../../../lib/client/index.ts';
 import { type Journal, numberOf, textOf } from '../ledger/journal.ts';
 import type { Random } from '../random.ts';
+import { tapped } from './tap.ts';
 
 export interface DeviceOptions {
   index: number;
@@ -41,6 +42,7 @@ export class Device {
   /** What an application keeps over a restart. */
   readonly #storage: ClientStorage = new MemoryStorage();
   readonly #reads = new Map<string, number>();
+  readonly #webSocket: typeof WebSocket;
   #listening = false;
 
   constructor(options: DeviceOptions) {
@@ -49,6 +51,7 @@ export class Device {
     this.user = options.user;
     this.name = options.name;
     options.journal.write(['device', options.journal.now, this.user, this.name]);
+    this.#webSocket = tapped(options.journal, this.index);
     this.client = this.#open();
   }
 
@@ -59,6 +62,7 @@ export class Device {
       token,
       device: this.name,
       storage: this.#storage,
+      webSocket: this.#webSocket,
       reconnectBaseMs: 200,
       reconnectCapMs: 2_000,
       // After a gap everything is filled: nothing may be missing in the end.

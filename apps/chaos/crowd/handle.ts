@@ -1,6 +1,7 @@
 /** The crowd's process, seen from the run. */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
+import { pathToFileURL } from 'node:url';
 import { endWithUs } from '../../../ops/reaper.ts';
 import type { Answers, Order, Reply } from './orders.ts';
 
@@ -9,8 +10,11 @@ export class CrowdProcess {
   readonly #waiting = new Map<number, { resolve(answer: unknown): void; reject(error: Error): void }>();
   #next = 0;
 
-  constructor() {
-    this.#child = fork(new URL('process.ts', import.meta.url), { serialization: 'advanced' });
+  /** `root`: the folder whose client library people use; this repository without it. */
+  constructor({ root, nodeArgs = [] }: { root?: string; nodeArgs?: readonly string[] } = {}) {
+    const folder = root ? pathToFileURL(`${root}/apps/chaos/crowd/`) : import.meta.url;
+    const execArgv = [...process.execArgv, ...nodeArgs];
+    this.#child = fork(new URL('process.ts', folder), { serialization: 'advanced', execArgv });
     endWithUs(this.#child, 'now');
     this.#child.on('message', (reply: Reply) => {
       const waiting = this.#waiting.get(reply.id);

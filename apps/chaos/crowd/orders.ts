@@ -20,7 +20,7 @@ export type Order =
   /** No more writes; everyone comes back; resolves when all is accepted and shown, or after so long. */
   | { order: 'settle'; withinMs: number }
   /** Each member writes once into each channel, and reads on: what watermarks and counts are compared after. */
-  | { order: 'lastWords' }
+  | { order: 'lastWords'; withinMs: number }
   /** Everyone leaves, and the ledger is closed. */
   | { order: 'leave' };
 

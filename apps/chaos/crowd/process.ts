@@ -23,7 +23,7 @@ async function obey(order: Order): Promise<unknown> {
     case 'settle':
       return there().settle(order.withinMs);
     case 'lastWords':
-      return there().lastWords();
+      return there().lastWords(order.withinMs);
     case 'leave':
       return there().leave();
   }

@@ -25,6 +25,8 @@ export interface Fault {
   readonly archives?: readonly ArchiveKind[];
   /** Faults of a random mix never share a victim. */
   readonly victims: readonly Victim[];
+  /** The store goes back in time by it, as failovers do. */
+  readonly rewinds?: true;
   /** Injects the fault and heals it; resolves when it is healed, with a word on what exactly it did. */
   strike(arena: Arena, random: Random): Promise<string>;
   /** How long after healing all is well again, at the latest: the next strike comes no sooner. */

@@ -66,6 +66,23 @@ const oneWay: Fault = {
   },
 };
 
+const lostAnswers: Fault = {
+  name: 'net-lost-answers',
+  does: 'on each of these lines in turn: what is asked is done, and the answers of 0.3 s are lost with the connections',
+  victims: ['network'],
+  calmS: 3,
+  async strike(arena, random) {
+    for (const [, proxy] of random.shuffled(lines(arena))) {
+      proxy.hold('down');
+      await sleep(300);
+      proxy.cut();
+      proxy.release('down');
+      await sleep(random.between(300, 600));
+    }
+    return 'the answers of 0.3 s were lost on each line';
+  },
+};
+
 const slowReader: Fault = {
   name: 'slow-reader',
   does: 'one in eight devices does not read its socket for 10 to 15 s',
@@ -80,4 +97,4 @@ const slowReader: Fault = {
   },
 };
 
-export const networkFaults: readonly Fault[] = [cut, latency, oneWay, slowReader];
+export const networkFaults: readonly Fault[] = [cut, latency, oneWay, lostAnswers, slowReader];

@@ -1,6 +1,7 @@
 /** The ledger as it is read back: what was written, and what each device showed, in the order of the file. */
 import type { Findings } from './findings.ts';
 import { type Entry, readJournal, type Verb } from './journal.ts';
+import { Wire } from './wire.ts';
 
 export interface Write {
   n: number;
@@ -32,6 +33,7 @@ export interface DeviceAccount {
   name: string;
   user: string;
   shown: Map<string, Showing>;
+  wire: Wire;
   gaps: number;
   /** Since when it has been there without leaving on purpose; Infinity while it is away. */
   since: number;
@@ -67,6 +69,8 @@ export class Account {
   readonly writes: Write[] = [];
   /** channel → seq → who was told that it is theirs. */
   readonly accepted = new Map<string, Write[]>();
+  /** Accepted under a number that was given to another one later. */
+  readonly displaced: Write[] = [];
   /** channel → user → what they did, as far as the file has been read. */
   readonly marks = new Map<string, Map<string, Mark>>();
   readonly changes: { channel: string; user: string; action: string; done: boolean }[] = [];
@@ -97,7 +101,7 @@ export class Account {
     switch (entry[0]) {
       case 'device': {
         const [, , user, device] = entry;
-        this.devices.push({ name: `${user}/${device}`, user, shown: new Map(), gaps: 0, since: 0 });
+        this.devices.push({ name: `${user}/${device}`, user, shown: new Map(), wire: new Wire(), gaps: 0, since: 0 });
         return;
       }
       case 'phase':
@@ -123,6 +127,12 @@ export class Account {
       }
       case 'shown':
         this.#show(entry, findings);
+        return;
+      case 'sent':
+        this.devices[entry[2]]!.wire.sent(entry);
+        return;
+      case 'told':
+        this.devices[entry[2]]!.wire.told(entry);
         return;
       case 'read': {
         const [, , device, channel, seq] = entry;
@@ -169,7 +179,10 @@ export class Account {
     this.phases[write.phase]!.accepted++;
     const bySeq = this.accepted.get(channel) ?? [];
     const before = bySeq[seq];
-    if (before) findings.add('holes', `${describe(write)}: ${seq} was given to ${before.n} too`, write.phase);
+    if (before) {
+      findings.add('holes', `${describe(write)}: ${seq} was given to ${before.n} too`, write.phase);
+      this.displaced.push(before);
+    }
     bySeq[seq] = write;
     this.accepted.set(channel, bySeq);
     if (channel !== write.channel) findings.add('strange', `${describe(write)}: accepted in ${channel}`, write.phase);

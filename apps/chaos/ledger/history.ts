@@ -40,7 +40,8 @@ export class ChannelHistory {
     }
   }
 
-  judge(): void {
+  /** `wire`: whether also by what the server sent. */
+  judge({ wire }: { wire: boolean }): void {
     this.#judgeRows();
     this.#judgeChanges();
     const first = this.#account.channels.get(this.channel) ?? [];
@@ -49,7 +50,7 @@ export class ChannelHistory {
       ...this.#account.changes.filter((c) => c.channel === this.channel).map((c) => c.user),
     ]);
     for (const device of this.#account.devices) {
-      if (users.has(device.user)) this.#judgeDevice(device, first.includes(device.user));
+      if (users.has(device.user)) this.#judgeDevice(device, first.includes(device.user), wire);
       else if (device.shown.has(this.channel))
         this.#findings.add('strange', `${device.name} was shown ${this.channel}`);
     }
@@ -81,6 +82,10 @@ export class ChannelHistory {
       if (row?.id === write.id && numberOf(row.clientId) === write.n) continue;
       const instead = row ? `${row.type} ${row.clientId} (${row.id}) instead` : 'nothing';
       this.#findings.add('notArchived', `${describe(write)}: ${instead}`, write.phase);
+    }
+    for (const write of this.#account.displaced) {
+      if (write.channel !== channel || this.rows.some(({ id }) => id === write.id)) continue;
+      this.#findings.add('notArchived', `${describe(write)}: its number is another one's`, write.phase);
     }
   }
 
@@ -124,12 +129,15 @@ export class ChannelHistory {
       const change = event(row);
       if (change.user !== user) continue;
       if (change.action === 'added') intervals.push([row.seq, end]);
-      else if (change.action === 'removed') intervals.at(-1)![1] = row.seq;
+      else if (change.action === 'removed') {
+        const open = intervals.at(-1);
+        if (open) open[1] = row.seq; // else their joining is missing, which is told elsewhere
+      }
     }
     return intervals;
   }
 
-  #judgeDevice(device: DeviceAccount, always: boolean): void {
+  #judgeDevice(device: DeviceAccount, always: boolean, wire: boolean): void {
     const { channel } = this;
     const showing = device.shown.get(channel);
     const intervals = this.#intervals(device.user);
@@ -143,13 +151,15 @@ export class ChannelHistory {
         const n = numberOf(row.clientId);
         const write = n === null ? undefined : this.#account.writes[n];
         const name = () => `${device.name}: ${channel} ${seq} (${write ? describe(write) : row.type})`;
+        // The device that wrote it has it from its `accepted`.
+        const own = write !== undefined && write.device >= 0 && this.#account.devices[write.device] === device;
+        if (wire && !own && !device.wire.has(channel, seq)) this.#findings.add('unsent', name(), write?.phase);
         if (times > 0) {
           if (showing?.ids[seq] !== row.id)
             this.#findings.add('strange', `${name()}: shown as ${showing?.ids[seq]}`, write?.phase);
           continue;
         }
-        // The device that wrote it has it from its `accepted`.
-        if (write && write.device >= 0 && this.#account.devices[write.device] === device) continue;
+        if (own) continue;
         // A guest who is gone cannot fill a gap from history.
         if (!always && device.gaps > 0) continue;
         this.#findings.add('lost', name(), write?.phase);

@@ -36,6 +36,19 @@ export type Entry =
       n: number | null,
       text?: string,
     ]
+  /** An event's frame as it came over the wire, whatever the client library makes of it; `session` counts the device's. */
+  | [
+      kind: 'sent',
+      at: number,
+      device: number,
+      session: number,
+      channel: string,
+      seq: number,
+      id: string,
+      offset: string,
+    ]
+  /** A gap's frame: up to these seqs, events may be missing on the wire. */
+  | [kind: 'told', at: number, device: number, session: number, heads: readonly [channel: string, seq: number][]]
   | [kind: 'read', at: number, device: number, channel: string, seq: number]
   | [kind: 'receipt', at: number, device: number, channel: string, user: string, delivered: number, read: number]
   /** A device left on purpose; it is back when it has caught up (`live`). */

@@ -14,6 +14,11 @@ export interface Evidence {
   /** How long archive and watermarks may take to follow. */
   withinMs: number;
   api: (user: string) => MillraceApi;
+  /**
+   * The store may have gone back in time, by a failover or worse: then events come again under new offsets, and devices
+   * fill holes from history. What they show is judged all the same, what was on the wire is not.
+   */
+  rewinds: boolean;
 }
 
 export interface Verdict {
@@ -30,7 +35,7 @@ export interface Verdict {
   findings: Findings;
 }
 
-export async function judge({ file, archive, withinMs, api }: Evidence): Promise<Verdict> {
+export async function judge({ file, archive, withinMs, api, rewinds }: Evidence): Promise<Verdict> {
   const findings = new Findings();
   const account = await Account.read(file, findings);
   const writes = account.writes.filter((write) => write !== undefined);
@@ -46,7 +51,8 @@ export async function judge({ file, archive, withinMs, api }: Evidence): Promise
     while ((await archive.lastSeq(channel)) < last && !late()) await sleep(100);
     histories.set(channel, new ChannelHistory(channel, await rowsOf(archive, channel), account, findings));
   }
-  for (const history of histories.values()) history.judge();
+  for (const history of histories.values()) history.judge({ wire: !rewinds });
+  if (!rewinds) for (const { name, wire } of account.devices) wire.judge(name, findings);
 
   let wrong = await wrongMarks(account, histories, api);
   while (wrong.length > 0 && !late()) {

@@ -26,6 +26,10 @@ export interface ArenaOptions {
   archive: ArchiveKind;
   processesPerRole: number;
   env?: Record<string, string>;
+  /** For Node itself, in every process of the deployment. */
+  nodeArgs?: readonly string[];
+  /** The folder whose sources run; this repository without it. */
+  root?: string;
   say: (line: string) => void;
 }
 
@@ -63,6 +67,8 @@ export class Arena {
         redisUrl: proxy ? `redis://${proxy.address}` : this.store.url,
         archiveUrl: this.archiveUrl,
         env: { PARTITIONS: '16', ...options.env },
+        ...(options.nodeArgs ? { nodeArgs: options.nodeArgs } : {}),
+        ...(options.root ? { root: options.root } : {}),
       });
     this.#gateways = behind(this.gatewayRedis);
     this.#workers = behind(this.workerRedis);

@@ -8,14 +8,14 @@ const ALONE = 0.7;
 const SPREAD_MS = 4_000;
 
 export interface Plan {
-  /** Without a fault, to begin with. */
+  /** Without a fault, to begin with; all of it when there are none. */
   calmS: number;
   /** How long each fault alone is repeated. */
   slotS: number;
 }
 
 export function planOf(seconds: number, faults: readonly Fault[]): Plan {
-  const calmS = Math.min(10, seconds * 0.05);
+  const calmS = faults.length === 0 ? seconds : Math.min(10, seconds * 0.05);
   const share = faults.length > 1 ? ALONE : 1;
   return { calmS, slotS: ((seconds - calmS) * share) / faults.length };
 }

@@ -25,6 +25,10 @@ export interface RunOptions {
   perSecond: number;
   users: number;
   seed: number;
+  /** For Node itself, in every process of the deployment and in the crowd's. */
+  nodeArgs?: readonly string[];
+  /** The folder whose sources run and are judged: a mutant's; this repository without it. */
+  root?: string;
   /** How long all may take to settle after the last write. */
   settleMs: number;
   processesPerRole: number;
@@ -44,12 +48,13 @@ export interface Outcome {
 
 /** Devices behind the proxy that `slow-reader` chokes. */
 const SLOW_SHARE = 1 / 8;
+const LAST_WORDS_MS = 30_000;
 export const MIXED = 'mixed';
 
 export async function run(options: RunOptions): Promise<Outcome> {
   const env = Object.assign({}, ...options.faults.map((fault) => fault.env ?? {})) as Record<string, string>;
   const arena = await Arena.start({ ...options, env });
-  const crowd = new CrowdProcess();
+  const crowd = new CrowdProcess(options);
   const file = join(temporaryFolder('ledger'), 'ledger.jsonl');
   try {
     const users = Array.from({ length: options.users }, (_, i) => `user-${String(i).padStart(3, '0')}`);
@@ -70,7 +75,7 @@ export async function run(options: RunOptions): Promise<Outcome> {
     const missing = await crowd.obey({ order: 'settle', withinMs: options.settleMs });
     const settledMs = performance.now() - settling;
     for (const line of missing.slice(0, 5)) options.say(`still missing: ${line}`);
-    await crowd.obey({ order: 'lastWords' });
+    await crowd.obey({ order: 'lastWords', withinMs: Math.min(LAST_WORDS_MS, options.settleMs) });
 
     options.say('judging the ledger');
     const archive = await openArchive(arena.archiveUrl, { logger: pino({ level: 'silent' }) });
@@ -78,7 +83,7 @@ export async function run(options: RunOptions): Promise<Outcome> {
       new MillraceApi({ url: `http://${arena.clients.address}`, token: async () => arena.token(user) });
     try {
       await crowd.obey({ order: 'leave' });
-      const verdict = await judge({ file, archive, withinMs: options.settleMs, api });
+      const verdict = await judge({ file, archive, withinMs: options.settleMs, api, rewinds: rewinds(options) });
       for (const line of arena.complaints()) verdict.findings.add('complaints', line);
       const outcome: Outcome = { verdict, seconds: season.seconds, settledMs, strikes: season.strikes };
       if (verdict.findings.broken.length === 0) return outcome;
@@ -92,6 +97,11 @@ export async function run(options: RunOptions): Promise<Outcome> {
     crowd.stop();
     await arena.stop();
   }
+}
+
+/** Who replicates, and loses a primary, goes on from what the replica had. */
+function rewinds({ faults, topology }: RunOptions): boolean {
+  return faults.some(({ rewinds, victims }) => rewinds || (topology !== 'standalone' && victims.includes('redis')));
 }
 
 /** The time in which faults happen. */
@@ -125,8 +135,11 @@ class Season {
     try {
       await sleep(plan.calmS * 1000);
       for (const fault of faults) await this.#alone(fault, plan.slotS);
-      if (faults.length > 1) while (await this.#goesOn()) await this.#mix();
-      else while (await this.#goesOn()) await this.#alone(faults[0]!, 0);
+      while (await this.#goesOn()) {
+        if (faults.length > 1) await this.#mix();
+        else if (faults[0]) await this.#alone(faults[0], 0);
+        else await sleep(200);
+      }
     } finally {
       clearInterval(progress);
     }

@@ -1,0 +1,26 @@
+/** The verdict of `npm run chaos` is itself tested: faults planted in the product are found, and nothing else is. */
+import pLimit from 'p-limit';
+import { expect, it } from 'vitest';
+import { MUTANTS, SMALL_INBOX } from './mutants/mutants.ts';
+import { tryMutant, tryProduct } from './mutants/try.ts';
+import { linesOf } from './run/report.ts';
+
+const chosen = process.env.CHAOS === 'full' ? MUTANTS : MUTANTS.filter(({ always }) => always);
+/** Worlds side by side: as many as two cores carry. The others wait within their time. */
+const limit = pLimit(2);
+const concurrent = { concurrent: true, timeout: 120_000 * (1 + chosen.length) };
+
+it('keeps every promise as it is, also when inboxes overflow and answers are lost', concurrent, async () => {
+  const log: string[] = [];
+  const outcome = await limit(() => tryProduct(SMALL_INBOX, 'net-lost-answers', (line) => void log.push(line)));
+  const { findings, accepted, gaps } = outcome.verdict;
+  expect(findings.broken, [...log, ...linesOf(outcome)].join('\n')).toEqual([]);
+  expect(accepted).toBeGreaterThan(0);
+  expect(gaps).toBeGreaterThan(0);
+});
+
+it.each(chosen)('finds it when $does', concurrent, async (mutant) => {
+  const log: string[] = [];
+  const outcome = await limit(() => tryMutant(mutant, (line) => void log.push(line)));
+  expect(outcome.verdict.findings.broken, [...log, ...linesOf(outcome)].join('\n')).toContain(mutant.breaks);
+});
