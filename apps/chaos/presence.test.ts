@@ -23,7 +23,8 @@ class Room {
   readonly gateways: readonly MillraceProcess[];
   readonly reaper: MillraceProcess;
   readonly heard = new Map<string, Presence['status'][]>();
-  readonly sessions: RawSession[] = [];
+  /** By user. */
+  readonly sessions = new Map<string, RawSession>();
 
   private constructor(world: World, gateways: readonly MillraceProcess[], reaper: MillraceProcess) {
     this.world = world;
@@ -49,12 +50,12 @@ class Room {
     });
     await Promise.all(room.users().map((user) => subscriber.ssubscribe(keys.presence(user))));
     room.stop = async () => {
-      for (const session of room.sessions) session.socket.terminate();
+      for (const session of room.sessions.values()) session.socket.terminate();
       subscriber.disconnect();
       await world.stop();
     };
     const start = async (gateway: MillraceProcess, user: string) => {
-      room.sessions.push(await RawSession.start(world.deployment, gateway, user));
+      room.sessions.set(user, await RawSession.start(world.deployment, gateway, user));
     };
     await Promise.all(room.users().map((user, i) => start(i % 2 ? second : first, user)));
     expect(await room.statuses(room.users())).toEqual(room.users().map(() => 'online'));
@@ -81,6 +82,11 @@ class Room {
     );
   }
 
+  /** Whose sockets are open. */
+  connected(): string[] {
+    return this.users().filter((user) => this.sessions.get(user)?.socket.readyState === 1);
+  }
+
   /** What was published of each of these users since they came, once each kind. */
   histories(users: readonly string[]): string[] {
     return [...new Set(users.map((user) => (this.heard.get(user) ?? []).join(' ')))];
@@ -105,19 +111,18 @@ afterAll(() => Promise.all([killed?.stop(), shaken?.stop(), restarted?.stop()]))
 it.concurrent('one of two gateways killed: its users are offline within two lease times, last seen when it last lived', async () => {
   const killedAt = Date.now();
   await killed.gateways[0]?.kill('SIGKILL');
-  const [back] = killed.users(0);
-  killed.sessions.push(
-    await RawSession.start(killed.world.deployment, killed.gateways[1] as MillraceProcess, back ?? ''),
-  );
+  const [back = ''] = killed.users(0);
+  const again = await RawSession.start(killed.world.deployment, killed.gateways[1] as MillraceProcess, back);
+  killed.sessions.set(back, again);
   const gone = killed.users(0).slice(1);
   await killed.allAre('offline', gone);
   for (const { since } of await killed.verbs.presenceOf(gone)) {
     expect(since).toBeLessThanOrEqual(killedAt + 100);
     expect(since).toBeGreaterThan(killedAt - 6000);
   }
-  expect(await killed.statuses([back ?? '', ...killed.users(1)])).toEqual(Array(21).fill('online'));
+  expect(await killed.statuses([back, ...killed.users(1)])).toEqual(Array(21).fill('online'));
   expect(killed.histories(gone)).toEqual(['online offline']);
-  expect(killed.histories([back ?? '', ...killed.users(1)])).toEqual(['online']);
+  expect(killed.histories([back, ...killed.users(1)])).toEqual(['online']);
   expect(await killed.world.redis.exists(...gone.map((user) => keys.sessions(user)))).toBe(0);
 }, 100_000);
 
@@ -147,7 +152,7 @@ it.concurrent('a gateway frozen for twenty seconds, then presence forgotten, the
   await gateways[1]?.kill('SIGCONT');
   await shaken.allAre('online', shaken.users(1), 20_000);
   for (const history of shaken.histories(shaken.users(1))) expect(history).toMatch(/^(online ){1,2}offline online$/);
-  expect(shaken.sessions.every((session) => session.socket.readyState === 1)).toBe(true);
+  expect(shaken.connected()).toEqual(shaken.users());
 }, 120_000);
 
 it.concurrent('Redis killed and started again from its file, after all leases are over: nobody is ever offline', async () => {
@@ -164,9 +169,9 @@ it.concurrent('Redis killed and started again from its file, after all leases ar
   expect(await world.redis.exists(...leases)).toBe(2 * PARTITIONS);
 
   // The reaper is frozen, longer than its own leases last, and another has taken over before it wakes.
-  const [leaver] = restarted.sessions;
+  const [gone = '', ...others] = restarted.users();
   await restarted.reaper.kill('SIGSTOP');
-  leaver?.socket.close();
+  restarted.sessions.get(gone)?.socket.close();
   const left = Date.now();
   const other = await world.deployment.start('presence');
   const partitions = async () => {
@@ -174,7 +179,6 @@ it.concurrent('Redis killed and started again from its file, after all leases ar
     return holders.filter((holder) => holder?.includes(`-${other.pid}-`)).length;
   };
   await until('another has all partitions', CONVERGED_MS, partitions, (count) => count === PARTITIONS);
-  const [gone = '', ...others] = restarted.users();
   await restarted.allAre('offline', [gone]);
   await restarted.reaper.kill('SIGCONT');
   await Promise.all([restarted.renewedSince(Date.now(), 0), restarted.renewedSince(Date.now(), 1)]);
@@ -184,5 +188,5 @@ it.concurrent('Redis killed and started again from its file, after all leases ar
   expect(since).toBeLessThan(left + 5000);
   expect(await restarted.verbs.presenceOf(others)).toEqual(before.slice(1));
   expect(restarted.histories(others)).toEqual(['online']);
-  expect(restarted.sessions.slice(1).every((session) => session.socket.readyState === 1)).toBe(true);
+  expect(restarted.connected()).toEqual(others);
 }, 150_000);

@@ -5,7 +5,7 @@
  */
 import { backOff } from '../../lib/redis/follow.ts';
 import { isRetryable } from '../../lib/redis/retryable.ts';
-import type { Attached, DetachInput } from '../../lib/redis/verbs.ts';
+import type { Attached, DetachInput, Reasserted } from '../../lib/redis/verbs.ts';
 import type { GatewayContext } from './context.ts';
 import type { Session } from './session.ts';
 
@@ -24,6 +24,8 @@ interface Count {
 export class Registrations {
   readonly #ctx: GatewayContext;
   readonly #counts: readonly Count[];
+  /** The call under way that puts a session into the store. */
+  readonly #coming = new Map<Session, Promise<unknown>>();
   #stopping = false;
 
   constructor(ctx: GatewayContext) {
@@ -37,17 +39,43 @@ export class Registrations {
     const limits = { maxSessions: config.limits.sessions, maxDevices: config.knownDevices };
     const input = { user, device, session: id, gateway, ...limits, ...(since === undefined ? {} : { since }) };
     return this.#change<Attached | 'too_many'>(session, user, async () => {
-      const attached = await verbs.attach(input);
+      const attached = await this.#putting([session], verbs.attach(input));
       if (attached === 'too_many') return [attached, session.registered];
       if (attached.online) metrics.presenceChanges.of('online').inc();
       return [attached, true];
     });
   }
 
+  /** Puts back what the store has lost of these sessions, in one call. */
+  reassert(sessions: readonly Session[]): Promise<Reasserted[]> {
+    const { incarnation, verbs } = this.#ctx;
+    const named = sessions.map(({ feed, device, id, offset }) => ({
+      user: feed?.user ?? '',
+      device,
+      session: id,
+      offset,
+    }));
+    return this.#putting(sessions, verbs.reassert(incarnation, named));
+  }
+
+  /**
+   * What puts a session into the store may be carried out after a detach that was sent later: a restarted server does not
+   * know its script, a slot moves. Such a session would stay for ever, so a detach waits for what is under way.
+   */
+  async #putting<T>(sessions: readonly Session[], call: Promise<T>): Promise<T> {
+    for (const session of sessions) this.#coming.set(session, call);
+    try {
+      return await call;
+    } finally {
+      for (const session of sessions) if (this.#coming.get(session) === call) this.#coming.delete(session);
+    }
+  }
+
   /** Also of a session whose attach failed: it may have happened all the same. */
   detach(session: Session, user: string): Promise<void> {
     const { device, id } = session;
     return this.#change(session, user, async () => {
+      await Promise.allSettled([this.#coming.get(session)]);
       await this.#untilDetached({ user, device, session: id, gateway: this.#ctx.incarnation });
       return [undefined, false];
     });

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { until } from '../../ops/until.ts';
 import type { Feed } from './feed.ts';
 import type { Hub } from './hub.ts';
+import { Registrations } from './registrations.ts';
 import { type Api, startApi } from './routes/testing.ts';
 import type { Session } from './session.ts';
 import { Sweeper } from './sweep.ts';
@@ -28,10 +29,14 @@ async function crowd() {
   const { ctx } = api;
   await ctx.store.command.flushall();
   const calls: Call[] = [];
+  /** Called when a call has been sent. */
+  const hooks = { asked: () => {} };
   const verbs = Object.create(ctx.verbs) as typeof ctx.verbs;
+  verbs.detach = (session) => ctx.verbs.detach(session);
   verbs.reassert = async (gateway, sessions) => {
     const call: Call = { users: sessions.map(({ user }) => user), at: performance.now(), endedAt: Infinity };
     calls.push(call);
+    queueMicrotask(() => hooks.asked());
     try {
       return await ctx.verbs.reassert(gateway, sessions);
     } finally {
@@ -48,11 +53,12 @@ async function crowd() {
   await Promise.all(
     feeds.map(({ user }, i) => ctx.verbs.attach({ user, device: 'phone', session: `s${i}`, gateway, ...limits })),
   );
-  const hub = { ctx: { ...ctx, verbs }, feeds: () => feeds, mark: () => {} } as unknown as Hub;
+  const registrations = new Registrations({ ...ctx, verbs });
+  const hub = { ctx: { ...ctx, verbs }, registrations, feeds: () => feeds, mark: () => {} } as unknown as Hub;
   const sweeper = new Sweeper(hub);
   const users = feeds.map(({ user }) => user);
   const online = async () => (await ctx.presence.presenceOf(users)).filter(({ status }) => status === 'online').length;
-  return { feeds, calls, sweeper, online };
+  return { feeds, calls, hooks, registrations, sweeper, online };
 }
 
 it('a store that forgot presence hears of all again: in few commands, one after the other, with pauses', async () => {
@@ -96,4 +102,27 @@ it('what fails is asserted again, also paced; who has left meanwhile is not', as
   );
   sweeper.stop();
   expect(calls.flatMap(({ users }) => users)).not.toContain(`user-${USERS - 1}`);
+});
+
+it('who leaves while they are asserted stays away, though the store carries that out last', async () => {
+  const { feeds, calls, hooks, registrations, sweeper } = await crowd();
+  const { command } = api.ctx.store;
+  const [leaver, other] = feeds.map((feed) => ({ feed, session: [...feed.sessions][0] as Session }));
+  if (!leaver || !other) throw new Error('there is nobody');
+  // As after a restart: it knows no script, but the one of the first who left.
+  await command.script('FLUSH');
+  await registrations.detach(other.session, other.feed.user);
+  const { user } = leaver.feed;
+  const detached = new Promise<void>((resolve, reject) => {
+    hooks.asked = () => {
+      leaver.feed.sessions.clear();
+      registrations.detach(leaver.session, user).then(resolve, reject);
+    };
+  });
+  sweeper.assert([leaver.feed]);
+  await detached;
+  await until('the call has ended', 20_000, () => (calls[0]?.endedAt ?? Infinity) < Infinity);
+  sweeper.stop();
+  expect(await command.exists(api.ctx.keys.sessions(user))).toBe(0);
+  expect(await command.zscore(api.ctx.keys.leaving(api.ctx.keys.partitionOf(user)), user)).not.toBeNull();
 });

@@ -95,17 +95,12 @@ export class Sweeper {
   }
 
   async #reassert(sessions: Session[]): Promise<void> {
-    const { ctx } = this.#hub;
+    const { ctx, registrations } = this.#hub;
     if (sessions.length === 0) return;
     try {
-      const named = sessions.map((s) => ({
-        user: s.feed?.user ?? '',
-        device: s.device,
-        session: s.id,
-        offset: s.offset,
-      }));
-      const replies = await ctx.verbs.reassert(ctx.incarnation, named);
-      await Promise.all(replies.map((reply, i) => this.#repair(sessions[i], named[i]?.offset, reply)));
+      const offsets = sessions.map(({ offset }) => offset);
+      const replies = await registrations.reassert(sessions);
+      await Promise.all(replies.map((reply, i) => this.#repair(sessions[i], offsets[i], reply)));
     } catch (error) {
       ctx.metrics.retries.of('reassert').inc();
       ctx.logger.warn({ err: error }, 'asserting registrations failed');
