@@ -34,7 +34,7 @@ export interface RedisCluster {
 }
 
 const SLOTS = 16_384;
-const FORM_TIMEOUT_MS = 30_000;
+const FORM_TIMEOUT_MS = 60_000;
 
 export async function startRedisCluster(options: RedisClusterOptions = {}): Promise<RedisCluster> {
   const primaries = options.primaries ?? 3;
