@@ -1,7 +1,6 @@
 /** `millrace doctor`: is what Millrace stands on as it should be, and if not, what to do. */
 import { existsSync, readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { Cluster, type Redis } from 'ioredis';
 import { openArchive } from '../../lib/archive/index.ts';
 import { type Config, withoutPassword } from '../../lib/config/index.ts';
 import { keyspace } from '../../lib/keyspace/index.ts';
@@ -10,6 +9,7 @@ import { serverFacts } from '../../lib/redis/checks.ts';
 import { connect, type RedisStore } from '../../lib/redis/connect.ts';
 import { createLogger, type Logger } from '../../lib/telemetry/logger.ts';
 import { findSecret, issuerSigns, operatorConfig, serverUrl, startHint } from './credentials.ts';
+import { nodeFindings } from './doctor-nodes.ts';
 
 export interface Finding {
   what: string;
@@ -19,9 +19,6 @@ export interface Finding {
   advice?: string;
 }
 
-/** Beyond this, ids that two primaries give out in a failover could run backwards. */
-const skewWarnMs = 100;
-const skewFailMs = 1000;
 /** Subscribing and hearing, each. */
 const pubSubWaitMs = 2000;
 /** Sockets of one gateway process, and then some. */
@@ -56,13 +53,14 @@ async function redisFindings(config: Config, logger: Logger): Promise<Finding[]>
   try {
     store = await connect(config.redisUrl, { logger, name: 'millrace-doctor', timeoutMs: 5000 });
   } catch (error) {
-    return [{ what: 'Redis', state: 'fail', found: explain(error) + startHint() }];
+    const node = /\+cluster:\/\/(?:[^@]*@)?([^,/?]+)/.exec(config.redisUrl)?.[1];
+    const advice = `redis-cli --cluster check ${node} names the slots that nobody serves`;
+    return [{ what: 'Redis', state: 'fail', found: explain(error) + startHint(), ...(node ? { advice } : {}) }];
   }
   try {
     const findings: Finding[] = [{ what: 'Redis', state: 'ok', found: `${store.kind} at ${store.address}` }];
     for (const facts of await serverFacts(store)) findings.push(...serverFindings(facts, config));
-    const primaries: Redis[] = store.command instanceof Cluster ? store.command.nodes('master') : [store.command];
-    findings.push(...(await Promise.all(primaries.map(clockFinding))));
+    findings.push(...(await nodeFindings(store, config)));
     findings.push(await pubSubFinding(store, config));
     findings.push(partitionsFinding(await store.command.hget('millrace', 'partitions'), config));
     return findings;
@@ -96,22 +94,6 @@ function serverFindings(facts: Awaited<ReturnType<typeof serverFacts>>[number], 
       ...(appendOnly ? {} : { advice: 'CONFIG SET appendonly yes, and the same in redis.conf' }),
     },
   ];
-}
-
-async function clockFinding(redis: Redis): Promise<Finding> {
-  const asked = Date.now();
-  const [seconds = 0, micros = 0] = (await redis.time()).map(Number);
-  const answered = Date.now();
-  // The reply was made some time between the two: only what lies outside is surely skew.
-  const theirs = seconds * 1000 + micros / 1000;
-  const skewMs = Math.round(theirs < asked ? asked - theirs : Math.max(0, theirs - answered));
-  const state = skewMs >= skewFailMs ? 'fail' : skewMs >= skewWarnMs ? 'warn' : 'ok';
-  return {
-    what: `Redis ${redis.options.host}:${redis.options.port}, clock`,
-    state,
-    found: `${skewMs} ms from this machine's`,
-    ...(state === 'ok' ? {} : { advice: 'run NTP (chrony) on both machines: ids and offsets are times of the store' }),
-  };
 }
 
 /** Presence and typing travel this way. Says something to itself, where no gateway listens. */
