@@ -11,7 +11,16 @@ import { connect as connectTls } from 'node:tls';
 import { endWithUs, temporaryFolder } from '../reaper.ts';
 import { freePort } from '../redis/server.ts';
 import { cassandraJars, findJava, lastLines } from './jars.ts';
-import { cassandraYaml, DATACENTER, HOST, jvmArguments, logbackXml, type Ports, type Secured } from './settings.ts';
+import {
+  cassandraYaml,
+  DATACENTER,
+  HOST,
+  jvmArguments,
+  logbackXml,
+  type Member,
+  type Ports,
+  type Secured,
+} from './settings.ts';
 
 export interface CassandraOptions {
   /** Data folder, kept afterwards with its ports, so that a restart is the same node. Without it: a temporary one. */
@@ -22,6 +31,8 @@ export interface CassandraOptions {
   heapMb?: number;
   keyspace?: string;
   secured?: Secured;
+  /** One node of several, see `cluster.ts`; with the ports that all of them have. */
+  member?: Member & { ports: Ports };
   /** Told what takes long. By default a line on stderr. */
   progress?: (line: string) => void;
 }
@@ -50,12 +61,12 @@ export async function startCassandra(options: CassandraOptions = {}): Promise<Ca
   mkdirSync(dir, { recursive: true });
   // A free port may be taken by someone else before the server binds it: then try others.
   for (let attempt = 1; ; attempt++) {
-    const ports = await choosePorts(dir, options.port);
+    const ports = options.member?.ports ?? (await choosePorts(dir, options.port));
     try {
       return await launch(java, jars, dir, ports, options);
     } catch (error) {
       const taken = /Address already in use|is in use by another process/i.test(String(error));
-      if (!taken || options.port !== undefined || attempt >= 3) throw error;
+      if (!taken || options.port !== undefined || options.member || attempt >= 3) throw error;
       rmSync(join(dir, 'ports.json'), { force: true });
     }
   }
@@ -69,10 +80,11 @@ async function launch(
   options: CassandraOptions,
 ): Promise<Cassandra> {
   const temporary = options.dir === undefined;
+  const host = options.member?.host ?? HOST;
   const logFile = join(dir, 'system.log');
   const outFile = join(dir, 'output.log');
   rmSync(logFile, { force: true });
-  writeFileSync(join(dir, 'cassandra.yaml'), cassandraYaml(dir, ports, options.secured));
+  writeFileSync(join(dir, 'cassandra.yaml'), cassandraYaml(dir, ports, options.secured, options.member));
   writeFileSync(join(dir, 'logback.xml'), logbackXml(logFile));
   writeFileSync(join(dir, 'ports.json'), JSON.stringify(ports));
 
@@ -89,7 +101,7 @@ async function launch(
   endWithUs(child, temporary ? 'now' : 'gently');
 
   const deadline = Date.now() + START_TIMEOUT_MS;
-  while (!(await answersCql(ports.native, options.secured !== undefined))) {
+  while (!(await answersCql(host, ports.native, options.secured !== undefined))) {
     const early = await Promise.race([exited, sleep(100)]);
     if (early !== undefined || Date.now() > deadline) {
       child.kill('SIGKILL');
@@ -99,7 +111,7 @@ async function launch(
       throw new Error(`Cassandra did not start (${why}). The end of its log:\n${log}`);
     }
   }
-  const contactPoint = `${HOST}:${ports.native}`;
+  const contactPoint = `${host}:${ports.native}`;
   return {
     contactPoint,
     url: `cassandra://${contactPoint}/${options.keyspace ?? 'millrace'}?dc=${DATACENTER}`,
@@ -139,10 +151,10 @@ function exitOf(child: ChildProcess): Promise<string> {
 }
 
 /** Whether a CQL server answers: an OPTIONS request (opcode 5 of protocol v4) gets SUPPORTED (opcode 6). */
-function answersCql(port: number, tls: boolean): Promise<boolean> {
+function answersCql(host: string, port: number, tls: boolean): Promise<boolean> {
   return new Promise((done) => {
     // Whether it is the right one is not asked here.
-    const socket = tls ? connectTls({ port, host: HOST, rejectUnauthorized: false }) : connect(port, HOST);
+    const socket = tls ? connectTls({ port, host, rejectUnauthorized: false }) : connect(port, host);
     const end = (answer: boolean) => {
       socket.destroy();
       done(answer);

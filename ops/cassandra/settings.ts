@@ -5,6 +5,14 @@ import { pathToFileURL } from 'node:url';
 export const HOST = '127.0.0.1';
 export const DATACENTER = 'datacenter1';
 
+/** One of several nodes. */
+export interface Member {
+  host: string;
+  /** Addresses of all, this one among them: whichever starts first waits for nobody. */
+  seeds: readonly string[];
+  token: string;
+}
+
 export interface Ports {
   native: number;
   storage: number;
@@ -41,7 +49,7 @@ export function jvmArguments(jars: string, dir: string, heapMb: number): string[
     `-Dcassandra.storagedir=${dir}`,
     '-Dcassandra-foreground=yes',
     `-Dlogback.configurationFile=${join(dir, 'logback.xml')}`,
-    // One node: there is nobody to wait for.
+    // On one machine there is nobody to wait for.
     '-Dcassandra.skip_wait_for_gossip_to_settle=0',
     '-Dcassandra.ring_delay_ms=100',
     '-Dcassandra.superuser_setup_delay_ms=0',
@@ -69,20 +77,22 @@ client_encryption_options:
   require_client_auth: false
 `;
 
-export function cassandraYaml(dir: string, ports: Ports, secured?: Secured): string {
+export function cassandraYaml(dir: string, ports: Ports, secured?: Secured, member?: Member): string {
+  const { host, seeds } = member ?? { host: HOST, seeds: [HOST] };
   const folder = (name: string) => JSON.stringify(join(dir, name));
   return `
 cluster_name: millrace-local
 num_tokens: 1
+${member ? `initial_token: ${member.token}` : ''}
 auto_bootstrap: false
 partitioner: org.apache.cassandra.dht.Murmur3Partitioner
 endpoint_snitch: SimpleSnitch
 seed_provider:
   - class_name: org.apache.cassandra.locator.SimpleSeedProvider
     parameters:
-      - seeds: "${HOST}:${ports.storage}"
-listen_address: ${HOST}
-rpc_address: ${HOST}
+      - seeds: "${seeds.map((seed) => `${seed}:${ports.storage}`).join(',')}"
+listen_address: ${host}
+rpc_address: ${host}
 native_transport_port: ${ports.native}
 storage_port: ${ports.storage}
 ssl_storage_port: ${ports.sslStorage}
@@ -92,7 +102,7 @@ commitlog_directory: ${folder('commitlog')}
 saved_caches_directory: ${folder('saved_caches')}
 hints_directory: ${folder('hints')}
 cdc_raw_directory: ${folder('cdc_raw')}
-# Synced before a write is acknowledged: this node has no replica that would still know it after a SIGKILL. (Periodic
+# Synced before a write is acknowledged: one node has no replica that would still know it after a SIGKILL. (Periodic
 # sync, the usual setting of a cluster, replays only up to its last sync.)
 commitlog_sync: batch
 commitlog_segment_size: 8MiB

@@ -66,6 +66,8 @@ export function createClient(address: CassandraAddress): Client {
   return new Client({
     contactPoints: address.contactPoints,
     localDataCenter: address.dc,
+    // Nodes tell one another's addresses, and not the port of CQL: it is the same on all of them.
+    protocolOptions: { port: Number(/:(\d+)$/.exec(address.contactPoints[0] ?? '')?.[1] ?? 9042) },
     applicationName: 'millrace',
     policies: {
       loadBalancing,
