@@ -91,7 +91,7 @@ export class MillraceClient extends MillraceApi {
       failed: events.fail,
       limit: settled.outboxLimit,
     });
-    this.reads = new Reads((frame) => connection.send(frame), now);
+    this.reads = new Reads({ write: (frame) => connection.send(frame), now, random });
     const parts = { settled, events, connection, api: this };
     this.people = new People(parts);
     this.incoming = new Incoming({ ...parts, outbox: this.outbox, people: this.people });
@@ -246,6 +246,7 @@ export class MillraceClient extends MillraceApi {
 
   private end(): void {
     this.incoming.stop();
+    this.reads.down();
     this.people.stop();
     this.session.abort();
     this.connection.close();
@@ -292,6 +293,7 @@ export class MillraceClient extends MillraceApi {
   private down(end: { code: number; reason: string; cause?: unknown }, retryInMs: number | undefined): void {
     this.session.abort();
     this.outbox.down();
+    this.reads.down();
     this.people.down();
     const { lastError } = this;
     this.lastError = undefined;
@@ -318,8 +320,10 @@ export class MillraceClient extends MillraceApi {
   }
 
   private refused(frame: ErrorFrame): void {
-    if (this.outbox.refused(frame) || this.people.watches.refused(frame)) return;
+    if (this.outbox.refused(frame) || this.reads.refused(frame) || this.people.watches.refused(frame)) return;
     this.lastError = frame;
+    // A hello that cannot be answered now: the close that follows says so, and it is tried again.
+    if (frame.code === 'unavailable' && !this.connection.isUp) return;
     this.events.fail(new MillraceError(frame.code, describe(frame)));
   }
 }

@@ -141,6 +141,33 @@ describe('sending', () => {
     await until('both', () => server.sent('read').length === 2);
     server.cut();
     await until('a second session', () => server.sessions.length === 2 && server.last.frames.length > 0);
-    expect(server.last.frames).toEqual([{ type: 'read', channel: DM, seq: 5 }]);
+    expect(server.last.frames).toMatchObject([{ type: 'read', channel: DM, seq: 5 }]);
+    expect(server.last.frames).toHaveLength(1);
+  });
+
+  it('repeats a read that the server could not take for the moment, and tells of one that it refuses for good', async () => {
+    const server = await startServer();
+    const { client, errors } = newClient(server);
+    await client.connect();
+    const read: [channel: string, seq: number][] = [];
+    server.intercept = (session, frame) => {
+      if (frame.type !== 'read') return false;
+      read.push([frame.channel, frame.seq]);
+      const code = frame.channel === DM ? 'unavailable' : 'not_found';
+      if (read.length > 4) return true;
+      server.write(session, { type: 'error', code, message: 'no', ref: frame.ref!, retry_after_ms: 1 });
+      return true;
+    };
+    client.read(DM, 3);
+    // The refusal of the first, which is overtaken, repeats nothing.
+    client.read(DM, 5);
+    await until('repeated until it is taken', () => read.length === 5);
+    expect(read.slice(1)).toEqual(Array.from({ length: 4 }, () => [DM, 5]));
+    expect(errors).toEqual([]);
+    read.length = 0;
+    client.read('g:not-mine', 1);
+    await until('told as an error', () => errors.length === 1);
+    expect(errors[0]).toMatchObject({ code: 'not_found' });
+    expect(read).toEqual([['g:not-mine', 1]]);
   });
 });

@@ -16,6 +16,8 @@ export interface RedisClusterOptions {
   extraArgs?: readonly string[];
   /** The nodes speak TLS to one another, and `url` is that of the TLS ports. The tests may use the others. */
   tls?: Tls;
+  /** Of each node, the primaries first, beside our own environment. */
+  envOf?: (index: number) => Readonly<Record<string, string>>;
 }
 
 export interface RedisClusterNode extends RedisServer {
@@ -43,7 +45,7 @@ export async function startRedisCluster(options: RedisClusterOptions = {}): Prom
   const ports = await Promise.all(Array.from({ length: total }, () => freePort()));
   const servers = kept
     ? await startKept(options, kept, total)
-    : await Promise.all(ports.map((port) => startNode(options, port)));
+    : await Promise.all(ports.map((port, i) => startNode(options, i, port)));
   const clients = servers.map((server) => new Redis({ host: server.host, port: server.port, maxRetriesPerRequest: 1 }));
   const stop = async (): Promise<void> => {
     await Promise.all(servers.map((server) => server.stop()));
@@ -71,7 +73,12 @@ interface Place {
   busPort: number;
 }
 
-async function startNode(options: RedisClusterOptions, tlsPort: number, place?: Place): Promise<RedisServer> {
+async function startNode(
+  options: RedisClusterOptions,
+  index: number,
+  tlsPort: number,
+  place?: Place,
+): Promise<RedisServer> {
   const server: RedisServerOptions = {
     ...(place ? { dir: place.dir, port: place.port } : {}),
     appendOnly: options.appendOnly ?? true,
@@ -82,6 +89,7 @@ async function startNode(options: RedisClusterOptions, tlsPort: number, place?: 
       ...(options.tls ? [...tlsArgs(options.tls, tlsPort), '--tls-cluster', 'yes', '--tls-replication', 'yes'] : []),
       ...(options.extraArgs ?? []),
     ],
+    ...(options.envOf ? { env: options.envOf(index) } : {}),
   };
   return startRedis(server);
 }
@@ -99,7 +107,19 @@ async function startKept(options: RedisClusterOptions, kept: KeptPorts, total: n
   try {
     for (const first of [true, false]) {
       const some = nodes.filter(({ wasPrimary }) => wasPrimary === first);
-      await Promise.all(some.map(async ({ place }) => started.set(place, await startNode(options, 0, place))));
+      await Promise.all(
+        some.map(async ({ place }) =>
+          started.set(
+            place,
+            await startNode(
+              options,
+              nodes.findIndex((node) => node.place === place),
+              0,
+              place,
+            ),
+          ),
+        ),
+      );
     }
   } catch (error) {
     await Promise.all([...started.values()].map((server) => server.stop()));
@@ -122,7 +142,8 @@ function rewriteNodesFile(file: string, { before, now }: KeptPorts): boolean {
 
 async function nodeOf(server: RedisServer, client: Redis): Promise<RedisClusterNode> {
   const [id, info] = await Promise.all([client.cluster('MYID'), client.info('replication')]);
-  return { ...server, id: String(id), role: String(info).includes('role:master') ? 'primary' : 'replica' };
+  const role = String(info).includes('role:master') ? 'primary' : 'replica';
+  return Object.assign(server, { id: String(id), role } as const);
 }
 
 async function form(

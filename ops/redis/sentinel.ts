@@ -19,6 +19,8 @@ export interface SentinelSetupOptions {
   extraArgs?: readonly string[];
   /** Everything speaks TLS to everything, and `url` is that of the TLS ports. The tests may use the others. */
   tls?: Tls;
+  /** Of each data server, the primary first, beside our own environment. */
+  envOf?: (index: number) => Readonly<Record<string, string>>;
 }
 
 export interface SentinelSetup {
@@ -33,7 +35,14 @@ export interface SentinelSetup {
 const READY_TIMEOUT_MS = 30_000;
 
 export async function startSentinel(options: SentinelSetupOptions = {}): Promise<SentinelSetup> {
-  const { replicas: replicaCount = 1, sentinels: sentinelCount = 3, name = 'millrace', tls, dir } = options;
+  const {
+    replicas: replicaCount = 1,
+    sentinels: sentinelCount = 3,
+    name = 'millrace',
+    tls,
+    dir,
+    envOf = () => ({}),
+  } = options;
   const kept = dir === undefined ? undefined : await keptPorts(dir, 1 + replicaCount + sentinelCount);
   // Folders are called by their place among the ports.
   const folders = (kept?.now ?? []).map((port, i) => ({
@@ -60,14 +69,14 @@ export async function startSentinel(options: SentinelSetupOptions = {}): Promise
       ...(tls ? [...tlsArgs(tls, tlsPort ?? (await freePort())), '--tls-replication', 'yes'] : []),
     ];
     const tlsPort = await freePort();
-    const primary = await add(startRedis({ ...ofPrimary, extraArgs: await args(tlsPort) }));
+    const primary = await add(startRedis({ ...ofPrimary, extraArgs: await args(tlsPort), env: envOf(0) }));
     const watched = { host: primary.host, port: tls ? tlsPort : primary.port };
     const follow = async () => [...(await args()), '--replicaof', watched.host, String(watched.port)];
     const some = <T>(count: number, make: (index: number) => Promise<T>): Promise<T[]> => {
       return Promise.all(Array.from({ length: count }, (_, index) => make(index)));
     };
     const replicas = await some(replicaCount, async (i) =>
-      add(startRedis({ ...ofReplicas[i], extraArgs: await follow() })),
+      add(startRedis({ ...ofReplicas[i], extraArgs: await follow(), env: envOf(i + 1) })),
     );
     await until('the replicas follow', primary.url, async (redis) => {
       const info = await redis.info('replication');

@@ -17,18 +17,23 @@ export interface RedisServerOptions {
   port?: number;
   appendOnly?: boolean;
   extraArgs?: readonly string[];
+  /** Beside our own environment. */
+  env?: Readonly<Record<string, string>>;
 }
 
 export interface RedisServer {
   readonly url: string;
   readonly host: string;
   readonly port: number;
+  /** Another one after `revive()`. */
   readonly pid: number;
   readonly dir: string;
   /** Stops the server: with its data saved when the folder was given, at once when it is temporary. */
   stop(): Promise<void>;
   /** SIGKILL, SIGSTOP, SIGCONT: what the tests do to it. The temporary folder stays until `stop()`. */
   kill(signal: NodeJS.Signals): void;
+  /** Ends it, if it still lives, by SIGKILL, and starts it again on its port with what its folder holds. */
+  revive(extraArgs?: readonly string[]): Promise<void>;
 }
 
 const HOST = '127.0.0.1';
@@ -70,7 +75,6 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
 async function launch(binary: string, dir: string, port: number, options: RedisServerOptions): Promise<RedisServer> {
   const temporary = options.dir === undefined;
   const logFile = join(dir, 'redis.log');
-  rmSync(logFile, { force: true });
   const settings: Record<string, string> = {
     bind: HOST,
     port: String(port),
@@ -99,6 +103,7 @@ async function launch(binary: string, dir: string, port: number, options: RedisS
     temporary,
     logFile,
     ready: 'Ready to accept connections',
+    ...(options.env ? { env: options.env } : {}),
   });
   if (!temporary) writeFileSync(join(dir, OWNER_FILE), JSON.stringify({ pid: server.pid, port }));
   return server;
@@ -114,30 +119,20 @@ export interface Launch {
   logFile: string;
   /** What the server logs when it can be used. Its own word: a connection might reach another one that has the port. */
   ready: string;
+  env?: Readonly<Record<string, string>>;
 }
 
 /** Starts a Redis process, a data server or a Sentinel. */
 export async function launchProcess(launch: Launch): Promise<RedisServer> {
-  const { dir, port, temporary, logFile } = launch;
-  // Detached: a Ctrl-C in the terminal must not stop Redis before the processes that still write to it.
-  const child = spawn(launch.binary, launch.args, { stdio: 'ignore', detached: true });
-  const exited = exitOf(child);
-  child.unref();
-  endWithUs(child, temporary ? 'now' : 'gently');
-
-  const deadline = Date.now() + START_TIMEOUT_MS;
-  while (!existsSync(logFile) || !readFileSync(logFile, 'utf8').includes(launch.ready)) {
-    const early = await Promise.race([exited, sleep(15)]);
-    if (early !== undefined || Date.now() > deadline) {
-      child.kill('SIGKILL');
-      throw new Error(`redis-server on port ${port} did not start${early ? ` (${early})` : ''}: ${lastLines(logFile)}`);
-    }
-  }
+  const { dir, port, temporary } = launch;
+  let { child, exited } = await spawnReady(launch, []);
   return {
     url: `redis://${HOST}:${port}`,
     host: HOST,
     port,
-    pid: child.pid!,
+    get pid() {
+      return child.pid!;
+    },
     dir,
     kill: (signal) => void child.kill(signal),
     async stop() {
@@ -150,7 +145,38 @@ export async function launchProcess(launch: Launch): Promise<RedisServer> {
       }
       rmSync(temporary ? dir : join(dir, OWNER_FILE), { recursive: true, force: true });
     },
+    async revive(extraArgs = []) {
+      child.kill('SIGKILL');
+      await exited;
+      ({ child, exited } = await spawnReady(launch, extraArgs));
+    },
   };
+}
+
+async function spawnReady(
+  { binary, args, env, port, temporary, logFile, ready }: Launch,
+  extraArgs: readonly string[],
+): Promise<{ child: ChildProcess; exited: Promise<string> }> {
+  rmSync(logFile, { force: true });
+  // Detached: a Ctrl-C in the terminal must not stop Redis before the processes that still write to it.
+  const child = spawn(binary, [...args, ...extraArgs], {
+    stdio: 'ignore',
+    detached: true,
+    ...(env ? { env: { ...process.env, ...env } } : {}),
+  });
+  const exited = exitOf(child);
+  child.unref();
+  endWithUs(child, temporary ? 'now' : 'gently');
+
+  const deadline = Date.now() + START_TIMEOUT_MS;
+  while (!existsSync(logFile) || !readFileSync(logFile, 'utf8').includes(ready)) {
+    const early = await Promise.race([exited, sleep(15)]);
+    if (early !== undefined || Date.now() > deadline) {
+      child.kill('SIGKILL');
+      throw new Error(`redis-server on port ${port} did not start${early ? ` (${early})` : ''}: ${lastLines(logFile)}`);
+    }
+  }
+  return { child, exited };
 }
 
 function exitOf(child: ChildProcess): Promise<string> {

@@ -117,6 +117,10 @@ export class Crowd {
     this.#journal.write(['phase', this.#journal.now, name]);
   }
 
+  async outage(partitions: readonly number[]): Promise<void> {
+    this.#journal.write(['outage', this.#journal.now, partitions]);
+  }
+
   get state(): CrowdState {
     const sum = (of: (device: Device) => number) => this.#devices.reduce((total, device) => total + of(device), 0);
     return {

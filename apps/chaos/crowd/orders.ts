@@ -16,6 +16,8 @@ export type Order =
   /** Writes of all kinds, so many a second, until told to stop. */
   | { order: 'go'; perSecond: number }
   | { order: 'phase'; name: string }
+  /** These partitions are down, until told otherwise. */
+  | { order: 'outage'; partitions: readonly number[] }
   | { order: 'state' }
   /** No more writes; everyone comes back; resolves when all is accepted and shown, or after so long. */
   | { order: 'settle'; withinMs: number }
@@ -40,6 +42,7 @@ export interface Answers {
   gather: undefined;
   go: undefined;
   phase: undefined;
+  outage: undefined;
   state: CrowdState;
   /** What was still missing at the end of the patience; empty when all is well. */
   settle: string[];

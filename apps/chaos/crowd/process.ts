@@ -18,6 +18,8 @@ async function obey(order: Order): Promise<unknown> {
       return there().go(order.perSecond);
     case 'phase':
       return there().phase(order.name);
+    case 'outage':
+      return there().outage(order.partitions);
     case 'state':
       return there().state;
     case 'settle':

@@ -1,7 +1,7 @@
 /** A fault is something that happens in operation, as a run does it and undoes it again. */
 import type { Random } from '../random.ts';
 import type { ArchiveKind, Arena } from '../run/arena.ts';
-import type { Topology } from '../run/store.ts';
+import type { Need, Topology } from '../run/store.ts';
 
 /** What a fault takes hold of. */
 export type Victim =
@@ -33,4 +33,6 @@ export interface Fault {
   readonly calmS: number;
   /** What the processes need in their environment from the start, for this fault to be one that must not lose anything. */
   readonly env?: Readonly<Record<string, string>>;
+  /** What store and archive have to stand on, for this fault to be one that can be made. */
+  readonly needs?: readonly Need[];
 }

@@ -9,7 +9,7 @@ const restart: Fault = {
   victims: ['redis'],
   calmS: 6,
   async strike(arena, random) {
-    await arena.store.restart();
+    await arena.store.servers[0]!.revive();
     await sleep(random.between(0, 500));
     return 'Redis was killed, and started again from its append-only file';
   },

@@ -1,6 +1,7 @@
 /** The ledger as it is read back: what was written, and what each device showed, in the order of the file. */
 import type { Findings } from './findings.ts';
 import { type Entry, readJournal, type Verb } from './journal.ts';
+import { Spared } from './spared.ts';
 import { Wire } from './wire.ts';
 
 export interface Write {
@@ -78,13 +79,19 @@ export class Account {
   readonly #doubtful: ReceiptSeen[] = [];
   /** channel and user → the seqs of their joining. */
   readonly #joined = new Map<string, Set<number>>();
+  readonly spared: Spared;
   showings = 0;
   receipts = 0;
 
-  static async read(file: string, findings: Findings): Promise<Account> {
-    const account = new Account();
+  private constructor(partitions: number) {
+    this.spared = new Spared(partitions);
+  }
+
+  static async read(file: string, findings: Findings, partitions: number): Promise<Account> {
+    const account = new Account(partitions);
     for await (const entry of readJournal(file)) account.#take(entry, findings);
     account.#judgeReceipts(findings);
+    account.spared.judge(findings);
     return account;
   }
 
@@ -107,6 +114,9 @@ export class Account {
       case 'phase':
         this.phases.push({ name: entry[2], from: entry[1], accepted: 0, longestStallMs: 0 });
         return;
+      case 'outage':
+        this.spared.outage(entry[2]);
+        return;
       case 'channel':
         this.channels.set(entry[2], entry[3]);
         return;
@@ -114,6 +124,7 @@ export class Account {
         const [, at, n, verb, channel, user, device, target] = entry;
         const phase = this.#phase;
         this.writes[n] = { n, at, phase, verb, channel, user, device, target, seq: 0, id: '', refused: false };
+        this.spared.wrote(this.writes[n]);
         return;
       }
       case 'accepted':
@@ -214,7 +225,9 @@ export class Account {
     if (!write || times > 1) return;
     // Whoever left on purpose has nobody to blame for the time.
     const phase = this.phases[write.phase]!;
-    if (device.since <= write.at) phase.longestStallMs = Math.max(phase.longestStallMs, at - write.at);
+    if (device.since > write.at) return;
+    phase.longestStallMs = Math.max(phase.longestStallMs, at - write.at);
+    this.spared.shown(write.n, device.user, write.phase, at - write.at);
   }
 
   /** A watermark may come of what its user wrote, before they know that it is accepted. */

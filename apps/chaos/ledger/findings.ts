@@ -17,6 +17,7 @@ export const PROMISES = {
   members: 'membership changes that the channel does not show as they were made',
   receipts: 'watermarks that say more than was received and read, or in the end less',
   unread: 'conversation lists whose counts or marks are wrong',
+  noticed: 'outages of some shards that those on the others noticed',
   complaints: 'what devices and processes complained about',
 } as const;
 

@@ -15,6 +15,8 @@ export type Entry =
   | [kind: 'device', at: number, user: string, device: string]
   /** From here on, until the next one, what is written counts for this fault. */
   | [kind: 'phase', at: number, name: string]
+  /** These partitions are down, until the next one of these. */
+  | [kind: 'outage', at: number, partitions: readonly number[]]
   /** Its members when it was made; `guests` come and go. */
   | [kind: 'channel', at: number, channel: string, members: readonly string[]]
   /** Before it leaves. `device` is -1 for what goes over HTTP; `target` is the seq of what is edited or deleted, else 0. */

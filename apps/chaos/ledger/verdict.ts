@@ -11,6 +11,8 @@ export interface Evidence {
   /** The closed ledger. */
   file: string;
   archive: Archive;
+  /** Of the deployment. */
+  partitions: number;
   /** How long archive and watermarks may take to follow. */
   withinMs: number;
   api: (user: string) => MillraceApi;
@@ -32,12 +34,15 @@ export interface Verdict {
   showings: number;
   receipts: number;
   gaps: number;
+  /** How those fared who had nothing to do with an outage, if there was one. */
+  spared?: string;
   findings: Findings;
 }
 
-export async function judge({ file, archive, withinMs, api, rewinds }: Evidence): Promise<Verdict> {
+export async function judge(evidence: Evidence): Promise<Verdict> {
+  const { file, archive, partitions, withinMs, api, rewinds } = evidence;
   const findings = new Findings();
-  const account = await Account.read(file, findings);
+  const account = await Account.read(file, findings, partitions);
   const writes = account.writes.filter((write) => write !== undefined);
   for (const write of writes) {
     if (write.seq === 0 && !write.refused) findings.add('unanswered', describe(write), write.phase);
@@ -72,6 +77,7 @@ export async function judge({ file, archive, withinMs, api, rewinds }: Evidence)
     showings: account.showings,
     receipts: account.receipts,
     gaps: account.devices.reduce((sum, { gaps }) => sum + gaps, 0),
+    ...(account.spared.told === undefined ? {} : { spared: account.spared.told }),
     findings,
   };
 }

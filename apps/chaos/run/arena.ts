@@ -7,13 +7,16 @@
  * On Sentinel and on a cluster, whose nodes say themselves where they are, processes reach Redis without a proxy.
  */
 import { join } from 'node:path';
+import { pino } from 'pino';
+import { openArchive } from '../../../lib/archive/index.ts';
 import { type Cassandra, startCassandra } from '../../../ops/cassandra/cassandra.ts';
 import { Deployment, type MillraceProcess, type ProcessRole } from '../../../ops/deployment.ts';
 import { type ProxyTarget, TcpProxy } from '../../../ops/proxy.ts';
 import { temporaryFolder } from '../../../ops/reaper.ts';
 import { until } from '../../../ops/until.ts';
 import type { Random } from '../random.ts';
-import { type Store, startStore, type Topology } from './store.ts';
+import { Disk } from './disk.ts';
+import { type Need, type Store, startStore, type Topology } from './store.ts';
 
 export const ROLES = ['gateway', 'fanout', 'archiver', 'presence', 'pusher'] as const satisfies readonly ProcessRole[];
 export type Role = (typeof ROLES)[number];
@@ -21,21 +24,29 @@ export type Role = (typeof ROLES)[number];
 export const ARCHIVES = ['sqlite', 'cassandra'] as const;
 export type ArchiveKind = (typeof ARCHIVES)[number];
 
+export const PARTITIONS = 16;
+
 export interface ArenaOptions {
   topology: Topology;
   archive: ArchiveKind;
   processesPerRole: number;
   env?: Record<string, string>;
+  /** What the faults need. */
+  needs?: ReadonlySet<Need>;
   /** For Node itself, in every process of the deployment. */
   nodeArgs?: readonly string[];
   /** The folder whose sources run; this repository without it. */
   root?: string;
   say: (line: string) => void;
+  /** Told which partitions are down from now on. */
+  onOutage?: (partitions: readonly number[]) => Promise<void>;
 }
 
 export class Arena {
   readonly store: Store;
-  readonly cassandra: Cassandra | undefined;
+  cassandra: Cassandra | undefined;
+  /** Under the sqlite archive, when it is needed. */
+  readonly archiveDisk: Disk | undefined;
   readonly archiveUrl: string;
   readonly clients: TcpProxy;
   readonly slowClients: TcpProxy;
@@ -43,30 +54,33 @@ export class Arena {
   readonly gatewayRedis: TcpProxy | undefined;
   readonly workerRedis: TcpProxy | undefined;
   readonly say: (line: string) => void;
+  readonly #onOutage: ArenaOptions['onOutage'];
   readonly #running = new Map<Role, MillraceProcess[]>(ROLES.map((role) => [role, []]));
   readonly #gateways: Deployment;
   readonly #workers: Deployment;
 
   private constructor(
     options: ArenaOptions,
-    parts: Pick<Arena, 'store' | 'cassandra' | 'archiveUrl' | 'gatewayRedis' | 'workerRedis'> & {
+    parts: Pick<Arena, 'store' | 'cassandra' | 'archiveDisk' | 'archiveUrl' | 'gatewayRedis' | 'workerRedis'> & {
       clients: TcpProxy;
       slowClients: TcpProxy;
     },
   ) {
     this.store = parts.store;
     this.cassandra = parts.cassandra;
+    this.archiveDisk = parts.archiveDisk;
     this.archiveUrl = parts.archiveUrl;
     this.gatewayRedis = parts.gatewayRedis;
     this.workerRedis = parts.workerRedis;
     this.clients = parts.clients;
     this.slowClients = parts.slowClients;
     this.say = options.say;
+    this.#onOutage = options.onOutage;
     const behind = (proxy: TcpProxy | undefined) =>
       new Deployment({
         redisUrl: proxy ? `redis://${proxy.address}` : this.store.url,
         archiveUrl: this.archiveUrl,
-        env: { PARTITIONS: '16', ...options.env },
+        env: { PARTITIONS: String(PARTITIONS), ...options.env },
         ...(options.nodeArgs ? { nodeArgs: options.nodeArgs } : {}),
         ...(options.root ? { root: options.root } : {}),
       });
@@ -76,10 +90,11 @@ export class Arena {
 
   static async start(options: ArenaOptions): Promise<Arena> {
     const [store, cassandra] = await Promise.all([
-      startStore(options.topology),
-      options.archive === 'cassandra' ? startCassandra() : undefined,
+      startStore(options.topology, options.needs),
+      options.archive === 'cassandra' ? startCassandra({ dir: temporaryFolder('cassandra') }) : undefined,
     ]);
-    const folder = temporaryFolder('chaos');
+    const archiveDisk = !cassandra && options.needs?.has('disks') ? new Disk('archive-disk') : undefined;
+    const folder = archiveDisk?.folder ?? temporaryFolder('chaos');
     let arena: Arena | undefined;
     const gateways = () => (arena?.running('gateway') ?? []).map(addressOf);
     const toRedis = () => store.servers.map(({ host, port }) => ({ host, port }));
@@ -91,8 +106,10 @@ export class Arena {
       proxied ? TcpProxy.start(toRedis) : undefined,
     ]);
     const archiveUrl = cassandra?.url ?? `sqlite:${join(folder, 'archive.sqlite')}`;
-    arena = new Arena(options, { store, cassandra, archiveUrl, clients, slowClients, gatewayRedis, workerRedis });
+    const proxies = { clients, slowClients, gatewayRedis, workerRedis };
+    arena = new Arena(options, { store, cassandra, archiveDisk, archiveUrl, ...proxies });
     try {
+      await applySchema(archiveUrl);
       for (const role of ROLES) {
         await Promise.all(Array.from({ length: options.processesPerRole }, () => arena.add(role)));
       }
@@ -133,6 +150,19 @@ export class Arena {
     this.#running.get(role)!.push(process);
   }
 
+  /** For a fault during which those who have nothing to do with these partitions must not notice anything. */
+  async tellOutage(partitions: readonly number[]): Promise<void> {
+    await this.#onOutage?.(partitions);
+  }
+
+  /** From its files, at its old address. */
+  async reviveCassandra(): Promise<void> {
+    const { dir, stop } = this.cassandra!;
+    this.cassandra!.kill('SIGKILL');
+    await stop();
+    this.cassandra = await startCassandra({ dir });
+  }
+
   token(user: string, options: { admin?: boolean } = {}): string {
     return this.#gateways.token(user, options);
   }
@@ -148,6 +178,16 @@ export class Arena {
     await Promise.all([this.#gateways.stop(), this.#workers.stop()]);
     await Promise.all([this.clients, this.slowClients, this.gatewayRedis, this.workerRedis].map((p) => p?.close()));
     await Promise.all([this.store.stop(), this.cassandra?.stop()]);
+    this.archiveDisk?.remove();
+  }
+}
+
+async function applySchema(archiveUrl: string): Promise<void> {
+  const archive = await openArchive(archiveUrl, { logger: pino({ level: 'silent' }) });
+  try {
+    await archive.applySchema();
+  } finally {
+    await archive.close();
   }
 }
 

@@ -66,6 +66,7 @@ export function linesOf({ verdict, settledMs, ledger }: Outcome): string[] {
     `${verdict.accepted} writes accepted (${verdict.edits} edits, ${verdict.deletes} deletes), ${verdict.changes} changes of members, ` +
       `${verdict.showings} showings, ${verdict.receipts} receipts, ${verdict.gaps} gaps; settled ${(settledMs / 1000).toFixed(1)} s after the last write`,
   ];
+  if (verdict.spared) lines.push(verdict.spared);
   for (const promise of Object.keys(PROMISES) as Promised[]) {
     const count = findings.count(promise);
     lines.push(`${count === 0 ? '✓' : '✗'} ${String(count).padStart(5)}  ${PROMISES[promise]}`);

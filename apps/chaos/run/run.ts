@@ -11,7 +11,7 @@ import { CrowdProcess } from '../crowd/handle.ts';
 import type { Fault } from '../faults/index.ts';
 import { judge, type Verdict } from '../ledger/verdict.ts';
 import { Random } from '../random.ts';
-import { type ArchiveKind, Arena } from './arena.ts';
+import { type ArchiveKind, Arena, PARTITIONS } from './arena.ts';
 import { mixOf, planOf } from './plan.ts';
 import type { Topology } from './store.ts';
 
@@ -53,8 +53,13 @@ export const MIXED = 'mixed';
 
 export async function run(options: RunOptions): Promise<Outcome> {
   const env = Object.assign({}, ...options.faults.map((fault) => fault.env ?? {})) as Record<string, string>;
-  const arena = await Arena.start({ ...options, env });
+  const needs = new Set(options.faults.flatMap((fault) => fault.needs ?? []));
   const crowd = new CrowdProcess(options);
+  const onOutage = (partitions: readonly number[]) => crowd.obey({ order: 'outage', partitions });
+  const arena = await Arena.start({ ...options, env, needs, onOutage }).catch((error) => {
+    crowd.stop();
+    throw error;
+  });
   const file = join(temporaryFolder('ledger'), 'ledger.jsonl');
   try {
     const users = Array.from({ length: options.users }, (_, i) => `user-${String(i).padStart(3, '0')}`);
@@ -83,7 +88,10 @@ export async function run(options: RunOptions): Promise<Outcome> {
       new MillraceApi({ url: `http://${arena.clients.address}`, token: async () => arena.token(user) });
     try {
       await crowd.obey({ order: 'leave' });
-      const verdict = await judge({ file, archive, withinMs: options.settleMs, api, rewinds: rewinds(options) });
+      const verdict = await judge({
+        ...{ file, archive, api, partitions: PARTITIONS },
+        ...{ withinMs: options.settleMs, rewinds: rewinds(options) },
+      });
       for (const line of arena.complaints()) verdict.findings.add('complaints', line);
       const outcome: Outcome = { verdict, seconds: season.seconds, settledMs, strikes: season.strikes };
       if (verdict.findings.broken.length === 0) return outcome;

@@ -1,0 +1,78 @@
+/** Who is primary of what at the moment, on Sentinel and on a cluster: a failover changes it. */
+import type { Redis } from 'ioredis';
+import type { RedisServer } from '../../../ops/redis/server.ts';
+import { until } from '../../../ops/until.ts';
+import type { Random } from '../random.ts';
+import { on, type Store } from '../run/store.ts';
+
+/** A primary and those that follow it. */
+export interface Shard {
+  primary: RedisServer;
+  replicas: RedisServer[];
+}
+
+export const PROMOTION_MS = 60_000;
+
+type Role = { primary: true; online: number } | { primary: false; port: number; connected: boolean };
+
+async function roleOf(server: RedisServer): Promise<Role | undefined> {
+  const reply = (await on(server, (redis) => redis.role()).catch(() => undefined)) as unknown[] | undefined;
+  if (reply?.[0] === 'master') return { primary: true, online: (reply[2] as unknown[]).length };
+  if (reply?.[0] === 'slave') return { primary: false, port: Number(reply[2]), connected: reply[3] === 'connected' };
+  return undefined;
+}
+
+export async function isPrimary(server: RedisServer): Promise<boolean> {
+  return (await roleOf(server))?.primary === true;
+}
+
+export async function shardsOf(store: Store): Promise<Shard[]> {
+  const roles = await Promise.all(store.servers.map(async (server) => ({ server, role: await roleOf(server) })));
+  return roles
+    .filter(({ role }) => role?.primary)
+    .map(({ server: primary }) => ({
+      primary,
+      replicas: roles
+        .filter(({ role }) => role?.primary === false && role.port === primary.port)
+        .map(({ server }) => server),
+    }));
+}
+
+export async function pickShard(store: Store, random: Random): Promise<Shard> {
+  return random.pick(await shardsOf(store));
+}
+
+/** The one of them that took over. */
+export async function promoted(candidates: readonly RedisServer[]): Promise<RedisServer> {
+  const look = async () => {
+    const are = await Promise.all(candidates.map(isPrimary));
+    return candidates.find((_, i) => are[i]);
+  };
+  return (await until('a replica is promoted', PROMOTION_MS, look))!;
+}
+
+/** As many primaries as at the start, each with all its replicas in step with it. */
+export async function settled(store: Store): Promise<void> {
+  const primaries = store.cluster ? store.cluster.nodes.filter(({ role }) => role === 'primary').length : 1;
+  const followers = store.servers.length - primaries;
+  const look = async () => {
+    const roles = await Promise.all(store.servers.map(roleOf));
+    const count = roles.filter((role) => role?.primary === true && role.online > 0).length;
+    const following = roles.filter((role) => role?.primary === false && role.connected).length;
+    const whole = await Promise.all(store.cluster ? store.servers.map(coversAll) : []);
+    return {
+      count,
+      following,
+      whole: whole.every(Boolean),
+      servers: store.servers.map(({ port }, i) => [port, roles[i]]),
+    };
+  };
+  await until('every primary has its replicas', PROMOTION_MS, look, ({ count, following, whole }) => {
+    return count === primaries && following === followers && whole;
+  });
+}
+
+function coversAll(server: RedisServer): Promise<boolean> {
+  const ok = async (redis: Redis) => String(await redis.cluster('INFO')).includes('cluster_state:ok');
+  return on(server, ok).catch(() => false);
+}

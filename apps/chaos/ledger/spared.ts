@@ -1,0 +1,59 @@
+/** While some partitions are down: who writes and reads in none of them must not be served later than usual. */
+import { partitionOf } from '../../../lib/partitions/slices.ts';
+import type { Findings } from './findings.ts';
+
+/** On a machine with few cores, what the outage itself costs may show this much. */
+const SLACK_MS = 250;
+
+export class Spared {
+  readonly #partitions: number;
+  #down: ReadonlySet<number> = new Set();
+  #any = false;
+  /** From write to showing, in ms: before the first fault, and during outages. */
+  readonly #usual: number[] = [];
+  readonly #spared: number[] = [];
+  /** Numbers of writes that were made during an outage and have nothing to do with it. */
+  readonly #writes = new Map<number, ReadonlySet<number>>();
+
+  constructor(partitions: number) {
+    this.#partitions = partitions;
+  }
+
+  outage(partitions: readonly number[]): void {
+    this.#down = new Set(partitions);
+    this.#any ||= partitions.length > 0;
+  }
+
+  wrote({ n, channel, user }: { n: number; channel: string; user: string }): void {
+    if (this.#down.size > 0 && !this.#isIn(this.#down, channel) && !this.#isIn(this.#down, user)) {
+      this.#writes.set(n, this.#down);
+    }
+  }
+
+  shown(n: number, user: string, phase: number, tookMs: number): void {
+    if (phase === 0) this.#usual.push(tookMs);
+    const down = this.#writes.get(n);
+    if (down && !this.#isIn(down, user)) this.#spared.push(tookMs);
+  }
+
+  #isIn(partitions: ReadonlySet<number>, id: string): boolean {
+    return partitions.has(partitionOf(id, this.#partitions));
+  }
+
+  get told(): string | undefined {
+    if (!this.#any) return undefined;
+    const [usual, spared] = [p99(this.#usual), p99(this.#spared)];
+    const longest = this.#spared.reduce((most, ms) => Math.max(most, ms), 0);
+    return `${this.#spared.length} showings that had nothing to do with what was down: 99 % within ${spared} ms, as against ${usual} ms before; the longest ${longest} ms`;
+  }
+
+  judge(findings: Findings): void {
+    if (!this.#any) return;
+    const [usual, spared] = [p99(this.#usual), p99(this.#spared)];
+    if (spared > 2 * usual + SLACK_MS) findings.add('noticed', this.told!);
+  }
+}
+
+function p99(times: readonly number[]): number {
+  return times.toSorted((a, b) => a - b)[Math.floor(times.length * 0.99)] ?? 0;
+}

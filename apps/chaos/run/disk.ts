@@ -1,0 +1,37 @@
+/** A disk that can be full: a file system in memory, whose size is set. Only root on Linux may make one. */
+import { execFileSync } from 'node:child_process';
+import { statfsSync } from 'node:fs';
+import { temporaryFolder } from '../../../ops/reaper.ts';
+
+const ROOM = '4g';
+/** So much can still be written to a disk that is full. */
+const LEFT_BYTES = 64 * 1024;
+
+export const canMakeDisks = process.platform === 'linux' && process.getuid?.() === 0;
+
+export class Disk {
+  readonly folder: string;
+
+  constructor(name: string) {
+    this.folder = temporaryFolder(name);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${ROOM}`, 'tmpfs', this.folder]);
+  }
+
+  fill(): void {
+    const { blocks, bfree, bsize } = statfsSync(this.folder);
+    this.#resize(String((blocks - bfree) * bsize + LEFT_BYTES));
+  }
+
+  free(): void {
+    this.#resize(ROOM);
+  }
+
+  #resize(size: string): void {
+    execFileSync('mount', ['-o', `remount,size=${size}`, this.folder]);
+  }
+
+  /** Once nothing uses it any more. */
+  remove(): void {
+    execFileSync('umount', ['-l', this.folder]);
+  }
+}
