@@ -4,7 +4,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { ensureRedis } from '../../../ops/redis/install.ts';
 import { type PeerRow, rows } from './rows.ts';
 import { systems } from './systems.ts';
-import { type Sample, summarize, tableOf } from './table.ts';
+import { markdownOf, type Sample, summarize, tableOf } from './table.ts';
 
 interface Options {
   rows: PeerRow[];
@@ -12,6 +12,7 @@ interface Options {
   seconds: number;
   patience: number;
   json?: true;
+  markdown?: true;
 }
 
 const program = new Command('bench:peers')
@@ -26,6 +27,7 @@ const program = new Command('bench:peers')
     0,
   )
   .option('--json', 'print the figures as JSON, for a script')
+  .option('--markdown', 'print the table as the README has it')
   .addHelpText('after', `\nRows:\n${rows.map(({ name, does }) => `  ${name.padEnd(12)}${does}`).join('\n')}`);
 
 function parseRows(names: string): PeerRow[] {
@@ -71,9 +73,9 @@ if (options.json) {
   process.stdout.write(`${JSON.stringify({ machine, repetitions: options.repetitions, summary }, null, 2)}\n`);
 } else {
   const names = systems.map(({ name }) => name);
-  const runs = options.repetitions === 1 ? 'one run' : `medians of ${options.repetitions} runs, least to most`;
+  const beside = Object.fromEntries(options.rows.map(({ name, without }) => [name, without]));
+  const runs = options.repetitions === 1 ? 'one run' : `medians of ${options.repetitions} runs (least to most)`;
   process.stdout.write(`\n${machine.cores} cores (${machine.model}), Node ${machine.node}; ${runs}\n`);
-  process.stdout.write(`${tableOf(summary, names)}\n\nWhat Socket.IO does not promise:\n`);
-  for (const { name, without } of options.rows) process.stdout.write(`  ${name}: ${without}\n`);
+  process.stdout.write(`${(options.markdown ? markdownOf : tableOf)(summary, names, beside)}\n`);
 }
 process.exit(0);

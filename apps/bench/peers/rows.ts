@@ -243,14 +243,17 @@ export const rows: readonly PeerRow[] = [
   {
     name: 'one-3000',
     does: 'one to one at 3,000/s',
-    without: 'the same; the sender is answered before Redis has the message, and not told if it never does',
+    without:
+      'the same; the sender is answered before Redis has the message, and not told if it never does ' +
+      '(socket.io-adapter, ClusterAdapter.broadcast)',
     run: oneToOne(3000),
   },
   {
     name: 'limit',
     does: 'one to one, faster and faster',
     without:
-      'no back-pressure: a server that falls more than maxLen behind goes on after what was trimmed, and tells nobody',
+      'no back-pressure: a server that falls more than maxLen behind goes on after what was trimmed, and tells nobody ' +
+      '(@socket.io/redis-streams-adapter, XADD with MAXLEN, startPolling)',
     run: limit,
   },
   {

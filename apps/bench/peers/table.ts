@@ -54,14 +54,49 @@ function order(value: number): number {
   return Number.isNaN(value) ? Number.MAX_VALUE : value;
 }
 
-export function tableOf(lines: readonly SummaryLine[], systems: readonly string[]): string {
-  const table = new Table({ head: ['row', 'figure', ...systems], style: { head: [], border: [] } });
-  let before = '';
-  for (const { row, what, unit, figures } of lines) {
-    table.push([row === before ? '' : row, what, ...systems.map((system) => cell(figures[system], unit))]);
-    before = row;
+/** `beside` says by row what its figures do not show. */
+export function tableOf(
+  lines: readonly SummaryLine[],
+  systems: readonly string[],
+  beside: Readonly<Record<string, string>> = {},
+): string {
+  const head = ['row', 'figure', ...systems, 'what Socket.IO does not promise'];
+  const colWidths = [11, 40, ...systems.map(() => null), 62];
+  const table = new Table({ head, colWidths, wordWrap: true, style: { head: [], border: [] } });
+  for (const [row, own] of byRow(lines)) {
+    own.forEach(({ what, unit, figures }, i) => {
+      const cells = [what, ...systems.map((system) => cell(figures[system], unit))];
+      const span = { rowSpan: own.length };
+      if (i === 0) table.push([{ content: row, ...span }, ...cells, { content: beside[row] ?? '', ...span }]);
+      else table.push(cells);
+    });
   }
   return table.toString();
+}
+
+/** As the README has it. */
+export function markdownOf(
+  lines: readonly SummaryLine[],
+  systems: readonly string[],
+  beside: Readonly<Record<string, string>>,
+): string {
+  const out = [
+    `| | | ${systems.join(' | ')} | what Socket.IO does not promise |`,
+    `|${'---|'.repeat(systems.length + 3)}`,
+  ];
+  for (const [row, own] of byRow(lines)) {
+    own.forEach(({ what, unit, figures }, i) => {
+      const cells = [i === 0 ? row : '', what, ...systems.map((system) => cell(figures[system], unit))];
+      out.push(`| ${[...cells, i === 0 ? (beside[row] ?? '') : ''].join(' | ')} |`);
+    });
+  }
+  return out.join('\n');
+}
+
+function byRow(lines: readonly SummaryLine[]): Map<string, SummaryLine[]> {
+  const rows = new Map<string, SummaryLine[]>();
+  for (const line of lines) rows.set(line.row, [...(rows.get(line.row) ?? []), line]);
+  return rows;
 }
 
 function cell(spread: Spread | undefined, unit: string): string {
