@@ -30,7 +30,7 @@ export interface PeerRow {
 
 const USERS = 2000;
 const WARM_S = 3;
-const RATES = [2000, 3000, 4000, 5000, 6000, 7000, 8000, 9000, 10_000, 12_000];
+const RATES = [2000, 3000, 4000, 5000, 6000, 7000, 8000, 9000, 10_000, 12_000, 14_000, 17_000, 20_000];
 /** More than this share of what was asked for is not delivered any more: faster only makes the queue longer. */
 const SATURATED = 0.8;
 const CROWDS = [5000, 15_000];
@@ -107,13 +107,15 @@ function groups(size: number): PeerRow['run'] {
     });
 }
 
-/** Faster and faster, until more is not delivered or something is lost. */
+/**
+ * Faster and faster, until more is not delivered or something is lost. The limit is the fastest step that passes: a hiccup
+ * of the machine at a slower one is not the system's.
+ */
 async function limit(run: RowRun): Promise<Figure[]> {
   return withSetting(run, async (setting) => {
     const users = await setting.connect(USERS);
     let inTime = 0;
     let whole = 0;
-    let late = false;
     let lost = 0;
     for (const rate of RATES) {
       const { result } = await setting.measure(direct(users, rate, Math.max(3, run.seconds / 2), { warmS: 2 }));
@@ -124,15 +126,14 @@ async function limit(run: RowRun): Promise<Figure[]> {
       );
       lost += verdict.lost;
       if (lost > 0) break;
-      late ||= received.p99 > 200;
-      if (!late) inTime = perSecond;
+      if (received.p99 <= 200) inTime = Math.max(inTime, perSecond);
       whole = Math.max(whole, perSecond);
       if (perSecond < rate * SATURATED) break;
     }
     return [
       { what: 'delivered with p99 ≤ 200 ms', value: inTime, unit: '/s' },
       { what: 'delivered up to the first lost message', value: whole, unit: '/s' },
-      { what: 'lost in the step that ended it', value: lost, unit: '' },
+      { what: 'lost in the step after', value: lost, unit: '' },
     ];
   });
 }
