@@ -193,11 +193,10 @@ async function storm(run: RowRun): Promise<Figure[]> {
       clients: away,
       timeoutS: 15,
     });
-    const missed = `of ${verdict.expected}`;
     return [
       { what: 'all connected', value: upMs / 1000, unit: 's' },
       { what: 'all complete', value: complete ? completeMs / 1000 : Number.NaN, unit: 's' },
-      { what: 'missed and received', value: verdict.expected - verdict.lost, unit: missed },
+      { what: 'of the missed ones received', value: (1 - verdict.lost / verdict.expected) * 100, unit: '%' },
       { what: 'acknowledged and never received', value: verdict.lost, unit: '' },
       { what: 'sessions not recovered', value: verdict.gaps, unit: `of ${USERS}` },
     ];
