@@ -6,16 +6,17 @@
 -- ARGV  1 window number that the first dedupe keys stand for; then for each message
 --       sender · client id · message id · channel id · kind · content · metadata or '' · sender's name or '' ·
 --       sending device or '' · snippet for the conversation list.
---       kind: 'group' · 'direct' · 'create': direct, and may be new
+--       kind: 'group' · 'direct' · 'create': direct, and may be new · 'begin': the archive has no such direct channel either
 -- Reply {'window', now ms}: the window is not the present one, nothing was done · else for each message
 --       {'ok', seq, id, ts, duplicate 0|1, number of members for a group} · {'error', text} · {'not_found'}: no such
 --       group, or the sender is not in it · {'new'}: the direct channel does not exist, and might not be made
---       · {'forbidden'}: one of the two has blocked the other.
+--       · {'forbidden'}: one of the two has blocked the other · {'rebuild'}: not here, but the archive may have the channel.
 --       A repeat gets its first answer also after its sender was removed: it sends nothing
 --- include clock
 --- include event
 --- include members
 --- include windows
+--- include born
 local window, window_ms = ARGV[1], 1800000
 local now = now_ms()
 if math.floor(now / window_ms) ~= tonumber(window) then return { 'window', now } end
@@ -38,12 +39,18 @@ local function accept(k, a)
     return { 'ok', tonumber(seq), first_id, tonumber(ts), 1 }
   end
 
+  local before = head[1]
   if kind == 'group' then
-    local member = head[1] and member_of(KEYS[k + 1], user)
+    if not head[1] then return { may_be_lost(KEYS[k + 2]) and 'rebuild' or 'not_found' } end
+    local member = member_of(KEYS[k + 1], user)
     if not member or not member.present then return { 'not_found' } end
   else
     if head[5] then return { 'forbidden' } end
-    if not head[1] and kind ~= 'create' then return { 'new' } end
+    if not head[1] then
+      if kind ~= 'begin' and may_be_lost(KEYS[k + 2]) then return { 'rebuild' } end
+      if kind == 'direct' then return { 'new' } end
+      if kind == 'begin' then before = string.format('%d', STRIDE) end
+    end
     kind = 'direct'
   end
 
@@ -51,7 +58,7 @@ local function accept(k, a)
   if ARGV[a + 6] ~= '' then extra[3] = 'metadata'; extra[4] = ARGV[a + 6] end
   if ARGV[a + 7] ~= '' then extra[#extra + 1] = 'name'; extra[#extra + 1] = ARGV[a + 7] end
   if ARGV[a + 8] ~= '' then extra[#extra + 1] = 'via'; extra[#extra + 1] = ARGV[a + 8] end
-  local seq, log_id, stamp = append_event(KEYS[k + 2], { seq = head[1], last = head[2] }, 'message', ARGV[a + 3], id, user,
+  local seq, log_id, stamp = append_event(KEYS[k + 2], { seq = before, last = head[2] }, 'message', ARGV[a + 3], id, user,
     ARGV[a + 1], now, tonumber(head[3] or 0), extra)
   local latest = seq .. ' ' .. user .. ' ' .. stamp .. ' ' .. ARGV[a + 9]
   local first_of_window = string.sub(used, 1, #window) ~= window

@@ -2,11 +2,11 @@
 -- again changes nothing else.
 --
 -- KEYS  1 inbox  2 devices  3 sessions  4 cursor  5 presence  6 leaving  7 served by this gateway  8 gateways
---       9 erasure
+--       9 erasure  10 born
 -- ARGV  1 device  2 session id  3 gateway  4 since or ''  5 most sessions at once  6 inbox TTL ms  7 dormant after ms
 --       8 bell prefix `bell:{u}:`  9 entries a bell may hold  10 user  11 most known devices
 -- Reply {'ok', position, end of the inbox, first hello 0|1, gap 0|1, oldest offset or '', replaced gateway or '',
---        replaced session or '', acked offset as stored, came online 0|1} · {'too_many'} · {'erasing'}. A `since` beyond what the device
+--        replaced session or '', acked offset as stored, came online 0|1, 1 when the user's conversation list may be lost} · {'too_many'} · {'erasing'}. A `since` beyond what the device
 --        had acked counts as an ack, but is not stored as one here: what it covers becomes receipts first, see ack.lua
 --- include ids
 --- include clock
@@ -30,7 +30,7 @@ end
 if replaced_session == session then replaced_gateway, replaced_session = '', '' end
 if others >= tonumber(ARGV[5]) then return { 'too_many' } end
 
-local record = redis.call('HMGET', devices, 'trimmed', 'device:' .. device, 'broken')
+local record = redis.call('HMGET', devices, 'trimmed', 'device:' .. device, 'broken', 'restored')
 local trimmed = record[1]
 local floor = redis.call('HGET', cursor, 'floor')
 if redis.call('EXISTS', inbox) == 0 then
@@ -63,8 +63,10 @@ local acked, seen
 if record[2] then acked, seen = string.match(record[2], '^(%S+) (%d+)') end
 local position = since ~= '' and since or acked or tail
 local known_position = since ~= '' or acked
+local may_be_lost = redis.call('EXISTS', KEYS[10]) == 0
 local gap = compare(position, trimmed) < 0 or (known_position and record[3])
   or (seen ~= nil and now - tonumber(seen) > tonumber(ARGV[7]))
+  or (may_be_lost and not known_position) -- a device that was known, for all that anybody can tell
 if compare(position, tail) > 0 then
   gap = true
   if split(position) <= now then
@@ -90,5 +92,5 @@ if replaced_session ~= '' and replaced_gateway ~= gateway then
 end
 return {
   'ok', position, tail, acked and 0 or 1, gap and 1 or 0, oldest and oldest[1] or '', replaced_gateway, replaced_session,
-  stored, online,
+  stored, online, may_be_lost and not record[4] and 1 or 0,
 }

@@ -8,11 +8,13 @@
 --       10 what the caller found of the message: 'ok', else the refusal to answer with: repeats get their first answer
 --       11 content or ''  12 snippet for the conversation list  13 sending device or ''
 -- Reply {'window', now ms}: the window is not the present one, nothing was done · {'ok', seq, id, ts, duplicate 0|1}
---       · {refusal}: ARGV[10], 'not_found' (not a member, deleted), 'forbidden' (an edit where one of the two blocks)
+--       · {refusal}: ARGV[10], 'not_found' (not a member, deleted), 'forbidden' (an edit where one of the two blocks),
+--       'unavailable' (the channel was lost since the caller looked at the message)
 --- include clock
 --- include event
 --- include members
 --- include windows
+--- include born
 local channel_key, log_key, dedupe_key = KEYS[1], KEYS[3], KEYS[4]
 local window, window_ms = ARGV[1], 1800000
 local user, id, channel, kind, target = ARGV[2], ARGV[4], ARGV[5], ARGV[7], ARGV[8]
@@ -31,8 +33,9 @@ if known then
 end
 
 local head = redis.call('HMGET', channel_key, 'seq', 'last', 'members_version', 'dedupe', 'message', 'changed', 'blocked')
+if not head[1] then return { may_be_lost(log_key) and 'unavailable' or 'not_found' } end
 if ARGV[6] == 'group' then
-  local member = head[1] and member_of(KEYS[2], user)
+  local member = member_of(KEYS[2], user)
   if not member or not member.present then return { 'not_found' } end
 elseif kind == 'edited' and head[7] then
   return { 'forbidden' }

@@ -163,6 +163,8 @@ describe('a key of the wrong type fails the call before anything is written', ()
   test.each(cases)('%s', async (_, channel, key) => {
     if (channel === GROUP) {
       await store.verbs.create({ channel: GROUP, id: uuid(), clientId: 'g', title: '', members: ['alice'] });
+    } else {
+      await sent(DM);
     }
     const broken = key(await windowNow());
     await store.redis.del(broken);

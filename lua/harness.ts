@@ -6,6 +6,7 @@ import type { Block, Delivery } from '../lib/redis/delivery.ts';
 import { PresenceVerbs } from '../lib/redis/presence-verbs.ts';
 import { ReceiptVerbs } from '../lib/redis/receipt-verbs.ts';
 import { Verbs } from '../lib/redis/verbs.ts';
+import { born } from '../ops/redis/born.ts';
 import { type RedisServer, startRedis } from '../ops/redis/server.ts';
 
 export const PARTITIONS = 16;
@@ -33,6 +34,7 @@ export function useStore(): Store {
   beforeEach(async () => {
     await store.redis.config('SET', 'maxmemory', '0');
     await store.redis.flushall();
+    await born(store.redis, keys);
   });
   afterAll(async () => {
     store.redis.disconnect();
@@ -141,10 +143,11 @@ export async function unseenFor(redis: Redis, user: string, device: string, ms: 
   await redis.hset(keys.devices(user), `device:${device}`, `${record.split(' ')[0]} ${then}`, 'seen', then);
 }
 
-/** Everything in the store, to compare before and after. */
+/** Everything in the store but how it began, to compare before and after. */
 export async function dump(redis: Redis): Promise<Record<string, unknown>> {
   const all: Record<string, unknown> = {};
   for (const key of (await redis.keys('*')).sort()) {
+    if (key.startsWith('born:')) continue;
     const type = await redis.type(key);
     if (type === 'hash') all[key] = await redis.hgetall(key);
     else if (type === 'stream') all[key] = await redis.xrange(key, '-', '+');

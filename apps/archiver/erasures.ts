@@ -13,6 +13,7 @@
 import { v1 } from 'uuid';
 import type { Archive } from '../../lib/archive/index.ts';
 import type { Keyspace } from '../../lib/keyspace/index.ts';
+import type { Rebuilder } from '../../lib/rebuild/index.ts';
 import type { AccountVerbs } from '../../lib/redis/account-verbs.ts';
 import type { RedisStore } from '../../lib/redis/connect.ts';
 import { compareIds, maxId, msOf, ZERO } from '../../lib/redis/ids.ts';
@@ -27,6 +28,8 @@ export interface ErasureParts {
   accounts: AccountVerbs;
   push: PushVerbs;
   archive: Archive;
+  /** A group that was lost is left all the same. */
+  rebuild: Rebuilder;
   logger: Logger;
   /** The partitions that are this worker's. */
   held: ReadonlySet<number>;
@@ -81,9 +84,10 @@ export class Erasures {
 
   /** From groups, blocks and tokens. */
   async #withdraw(user: string): Promise<void> {
-    const { store, keys, verbs, accounts, push } = this.#o;
+    const { store, keys, verbs, accounts, push, rebuild } = this.#o;
     const actor = { user, service: false };
     for (const channel of await this.#channelsOf(user)) {
+      await rebuild.channel(channel);
       if (channel.startsWith('g:')) await verbs.removeMember(channel, actor, [v1(), v1()], user);
     }
     for (const other of await accounts.blocks(user)) await accounts.unblock(user, other);

@@ -13,6 +13,7 @@ import { LogWorker } from '../../lib/partitions/log-worker.ts';
 import { LOG_ROLES, LOG_TAIL_MS } from '../../lib/partitions/roles.ts';
 import { repeat } from '../../lib/process/repeat.ts';
 import { startAlone } from '../../lib/process/run.ts';
+import { Rebuilder } from '../../lib/rebuild/index.ts';
 import { AccountVerbs } from '../../lib/redis/account-verbs.ts';
 import type { StreamEntry } from '../../lib/redis/blocking.ts';
 import type { LogBatch } from '../../lib/redis/follow.ts';
@@ -128,6 +129,7 @@ export async function startArchiver(ctx: AppContext): Promise<RunningApp> {
     accounts: new AccountVerbs(store.command, keys),
     push: new PushVerbs(store.command, keys),
     archive,
+    rebuild: new Rebuilder({ store, keys, archive, metrics, logger }),
     logger,
     held: logs.held,
   });

@@ -6,9 +6,10 @@
  */
 import { MillraceError } from '../../lib/protocol/errors.ts';
 import { directChannel, parseChannel } from '../../lib/protocol/ids.ts';
+import { snippetOf } from '../../lib/protocol/snippet.ts';
 import { NotReplicatedError } from '../../lib/redis/errors.ts';
 import { isRetryable } from '../../lib/redis/retryable.ts';
-import type { AppendInput } from '../../lib/redis/verbs.ts';
+import type { AppendInput, AppendReply } from '../../lib/redis/verbs.ts';
 import type { Caller, GatewayContext } from './context.ts';
 import { nextId } from './ids.ts';
 
@@ -32,8 +33,6 @@ export interface Accepted {
   ts: number;
   duplicate: boolean;
 }
-
-const SNIPPET_CHARACTERS = 80;
 
 /** The channel that a caller may send to, or the refusal. */
 export function targetOf(caller: Caller, submission: { channel?: string | undefined; to?: string | undefined }) {
@@ -63,11 +62,8 @@ export async function accept(ctx: GatewayContext, caller: Caller, submission: Su
     };
     ctx.logRoom.check(channel);
     if (kind === 'group') ctx.limits.group(channel);
-    let reply = await ctx.appends.append(message);
-    if (reply === 'new') {
-      await ctx.rare.newChannel(caller.user);
-      reply = await ctx.appends.append({ ...message, mayCreate: true });
-    }
+    const reply = await append(ctx, message);
+    if (reply === 'rebuild') throw new MillraceError('unavailable', 'the store was emptied meanwhile, try again');
     if (reply === 'forbidden') throw new MillraceError('forbidden', 'one of the two has blocked the other');
     if (typeof reply === 'string') throw new MillraceError('not_found', 'no such channel');
     const { members, ...accepted } = reply;
@@ -77,6 +73,20 @@ export async function accept(ctx: GatewayContext, caller: Caller, submission: Su
   } catch (error) {
     throw asMillraceError(ctx, error, 'append');
   }
+}
+
+/** A direct channel may begin with it; one that was lost is read back first. */
+async function append(ctx: GatewayContext, message: AppendInput): Promise<AppendReply> {
+  let reply = await ctx.appends.append(message);
+  let absent = false;
+  if (reply === 'rebuild') {
+    absent = (await ctx.rebuild.channel(message.channel)) === 'absent';
+    if (!absent) reply = await ctx.appends.append(message);
+    else reply = message.kind === 'direct' ? 'new' : 'not_found';
+  }
+  if (reply !== 'new') return reply;
+  await ctx.rare.newChannel(message.from);
+  return ctx.appends.append({ ...message, mayCreate: true, absent });
 }
 
 /** What the client is told of a failure: `unavailable` when it may pass, else `internal`, with the cause in the log. */
@@ -98,10 +108,4 @@ export function asMillraceError(ctx: GatewayContext, error: unknown, doing: stri
   }
   ctx.logger.error({ err: error, doing }, 'unexpected failure');
   return new MillraceError('internal', 'unexpected failure', { cause: error });
-}
-
-export function snippetOf(content: string): string {
-  if (content.length <= SNIPPET_CHARACTERS) return content;
-  const cut = content.slice(0, SNIPPET_CHARACTERS);
-  return cut.isWellFormed() ? cut : cut.slice(0, -1); // not through the middle of a surrogate pair
 }

@@ -3,6 +3,7 @@ import type { Archive } from '../../lib/archive/index.ts';
 import type { TokenVerifier } from '../../lib/auth/index.ts';
 import type { Config } from '../../lib/config/index.ts';
 import type { Keyspace } from '../../lib/keyspace/index.ts';
+import type { Rebuilder } from '../../lib/rebuild/index.ts';
 import type { AccountVerbs } from '../../lib/redis/account-verbs.ts';
 import type { ChangeVerbs } from '../../lib/redis/change-verbs.ts';
 import type { RedisStore } from '../../lib/redis/connect.ts';
@@ -32,6 +33,7 @@ export interface GatewayContext {
   readonly accounts: AccountVerbs;
   readonly lanes: ScriptLanes;
   readonly archive: Archive;
+  readonly rebuild: Rebuilder;
   readonly verifier: TokenVerifier;
   readonly logger: Logger;
   readonly metrics: Metrics;

@@ -78,6 +78,7 @@ export class Greeter {
     if (!session.open) return;
     const attached = await this.#hub.registrations.attach(session, user, hello.since);
     if (attached === 'too_many') return session.close('tooManySessions');
+    if (attached.lost) await ctx.rebuild.user(user);
     session.offset = attached.position;
     session.acked = attached.position;
     session.resumedTo = attached.tail;

@@ -8,6 +8,7 @@ import { type Archive, openArchive } from '../../lib/archive/index.ts';
 import { keyspace } from '../../lib/keyspace/index.ts';
 import { connect, type RedisStore } from '../../lib/redis/connect.ts';
 import { Verbs } from '../../lib/redis/verbs.ts';
+import { born } from '../../ops/redis/born.ts';
 import { type RedisServer, startRedis } from '../../ops/redis/server.ts';
 import { type HistoryRequest, readHistory } from './history.ts';
 
@@ -24,6 +25,7 @@ beforeAll(async () => {
   server = await startRedis({ appendOnly: false });
   store = await connect(server.url, { logger, name: 'history-test' });
   verbs = new Verbs(store.command, keys);
+  await born(store.command, keys);
   archive = await openArchive(`sqlite:${join(folder, 'archive.db')}`, { logger });
 });
 afterAll(async () => {

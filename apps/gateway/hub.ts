@@ -113,9 +113,15 @@ export class Hub {
       if (error instanceof MillraceError) return error;
       throw error;
     });
-    if (attached instanceof MillraceError) session.close('unauthenticated', 'the user was erased');
-    else if (attached === 'too_many') session.close('tooManySessions');
-    else if (attached.gap) await this.tellGap(session, session.offset, attached.oldest);
+    if (attached instanceof MillraceError) return session.close('unauthenticated', 'the user was erased');
+    if (attached === 'too_many') return session.close('tooManySessions');
+    try {
+      if (attached.lost) await this.ctx.rebuild.user(feed.user);
+    } catch (error) {
+      this.ctx.logger.warn({ err: error, user: feed.user }, 'a conversation list is not back yet; the client resumes');
+      return session.close('goingAway', 'the store was emptied');
+    }
+    if (attached.gap) await this.tellGap(session, session.offset, attached.oldest);
   }
 
   /** Takes a closed session out, and detaches it in the store, however often that has to be asked. */

@@ -6,6 +6,7 @@ import type { AppContext, RunningApp } from '../../lib/config/context.ts';
 import { keyspace } from '../../lib/keyspace/index.ts';
 import { listenError } from '../../lib/process/port-owner.ts';
 import { startAlone } from '../../lib/process/run.ts';
+import { Rebuilder } from '../../lib/rebuild/index.ts';
 import { AccountVerbs } from '../../lib/redis/account-verbs.ts';
 import { ChangeVerbs } from '../../lib/redis/change-verbs.ts';
 import { LimitVerbs } from '../../lib/redis/limit-verbs.ts';
@@ -15,6 +16,7 @@ import { ScriptLanes } from '../../lib/redis/script-lane.ts';
 import type { ScriptObserver } from '../../lib/redis/scripts.ts';
 import { Verbs } from '../../lib/redis/verbs.ts';
 import { Appends } from './appends.ts';
+import { beginPartitions } from './begin.ts';
 import type { GatewayContext } from './context.ts';
 import { Hub } from './hub.ts';
 import { SpeedLimits } from './limits.ts';
@@ -48,6 +50,7 @@ export async function startGateway(app: AppContext): Promise<RunningGateway> {
     push: new PushVerbs(store.command, keys, observe),
     presence: new PresenceVerbs(store.command, keys, observe),
     appends: new Appends({ store, keys, verbs }),
+    rebuild: new Rebuilder({ store, keys, archive: app.archive, metrics, logger: app.logger }),
     limits: new SpeedLimits(config),
     logRoom: new LogRoom({ store, keys, config, metrics }),
     rare: new RareLimits(new LimitVerbs(store.command, keys, observe), config, app.logger),
@@ -64,12 +67,14 @@ export async function startGateway(app: AppContext): Promise<RunningGateway> {
       ...(config.jwtAudience === undefined ? {} : { audience: config.jwtAudience }),
     }),
   };
+  const stopBeginning = await beginPartitions(ctx);
   const hub = new Hub(ctx);
   const { server, stopClock } = await buildServer(ctx, hub, undefined, tls);
   try {
     await server.listen({ port: config.port, host: config.host, backlog: BACKLOG });
   } catch (error) {
     stopClock();
+    stopBeginning();
     ctx.verifier.close();
     await hub.stop();
     throw await listenError(error, config.host, config.port);
@@ -82,6 +87,7 @@ export async function startGateway(app: AppContext): Promise<RunningGateway> {
     async stop(hurry) {
       await hub.drain.run(hurry);
       stopClock();
+      stopBeginning();
       stopFollowing?.();
       // Requests in flight are finished; one that trickles in, or is read by nobody, is not waited for.
       const late = setTimeout(() => server.server.closeAllConnections(), LAST_REQUESTS_MS);

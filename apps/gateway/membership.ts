@@ -43,9 +43,9 @@ export async function membershipOf(ctx: GatewayContext, caller: Caller, channel:
   const { command } = ctx.store;
   if (parsed.kind === 'direct') {
     if (!isPartyTo(parsed, caller.user)) throw new MillraceError('forbidden', 'a direct channel of others');
-    const [seq, last, changed, erased] = await command.hmget(
-      ctx.keys.channel(channel),
-      ...['seq', 'last', 'changed', `erased:${caller.user}`],
+    const fields = ['seq', 'last', 'changed', `erased:${caller.user}`];
+    const [seq, last, changed, erased] = await ifLost(ctx, channel, () =>
+      command.hmget(ctx.keys.channel(channel), ...fields),
     );
     const members = parsed.a === parsed.b ? 1 : 2;
     const none = { role: null, title: null, owner: null };
@@ -58,10 +58,13 @@ export async function membershipOf(ctx: GatewayContext, caller: Caller, channel:
       members,
     };
   }
-  const [[seq, last, changed, title, owner, count], value] = await Promise.all([
-    command.hmget(ctx.keys.channel(channel), 'seq', 'last', 'changed', 'title', 'owner', 'member_count'),
-    command.hget(ctx.keys.members(channel), caller.user),
-  ]);
+  const [seq, last, changed, title, owner, count, value] = await ifLost(ctx, channel, async () => {
+    const [head, mine] = await Promise.all([
+      command.hmget(ctx.keys.channel(channel), 'seq', 'last', 'changed', 'title', 'owner', 'member_count'),
+      command.hget(ctx.keys.members(channel), caller.user),
+    ]);
+    return [...head, mine];
+  });
   const member = value ? parseMember(value) : undefined;
   const present = member !== undefined && isPresent(member);
   if (!seq || !(present || caller.service)) throw new MillraceError('not_found', 'no such channel');
@@ -75,6 +78,16 @@ export async function membershipOf(ctx: GatewayContext, caller: Caller, channel:
     owner: owner || null,
     members: Number(count ?? 0),
   };
+}
+
+/** Reads again when the first that was read, the channel's seq, is missing and could be put back. */
+async function ifLost<T extends readonly (string | null)[]>(
+  ctx: GatewayContext,
+  channel: string,
+  read: () => Promise<T>,
+): Promise<T> {
+  const found = await read();
+  return found[0] === null && (await ctx.rebuild.channel(channel)) === 'here' ? read() : found;
 }
 
 function head(seq: string | null | undefined, last: string | null | undefined, changed: string | null | undefined) {

@@ -62,6 +62,22 @@ export interface SenderBucket {
   bucket: number;
 }
 
+/** What is left to rebuild a channel from, beside its rows. */
+export interface ArchivedChannel {
+  /** 0: there is no such channel. */
+  lastSeq: number;
+  title?: string;
+  createdBy?: string;
+  /** Unix milliseconds. */
+  createdAt?: number;
+  /** Of a group, by seq. */
+  members: { user: string; seq: number; action: MemberAction; role: string }[];
+  /** Of a direct channel: who was erased, and whoever has the id now sees nothing from before. */
+  erased: string[];
+}
+
+export type MemberAction = 'created' | 'added' | 'removed' | 'role';
+
 export interface Archive {
   readonly kind: 'sqlite' | 'cassandra';
   /** Resolves when the store answers and its schema is current; otherwise rejects with an ArchiveError. */
@@ -78,6 +94,9 @@ export interface Archive {
   page(channel: string, query: PageQuery): Promise<ArchiveRow[]>;
   /** The highest sequence number written; 0 when there is none. */
   lastSeq(channel: string): Promise<number>;
+  /** Nothing was ever written to it. */
+  isEmpty(): Promise<boolean>;
+  channel(channel: string): Promise<ArchivedChannel>;
   /** The channels that the user is a member of, sorted. */
   channelsOf(user: string): Promise<string[]>;
   /** Where the user's messages and edits are. */

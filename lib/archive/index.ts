@@ -3,7 +3,14 @@ import { type Archive, ArchiveError } from './archive.ts';
 import { CassandraArchive } from './cassandra/cassandra.ts';
 import { EmbeddedArchive } from './embedded/embedded.ts';
 
-export { type Archive, ArchiveError, type ArchiveErrorCode, type ArchiveRow, type PageQuery } from './archive.ts';
+export {
+  type Archive,
+  type ArchivedChannel,
+  ArchiveError,
+  type ArchiveErrorCode,
+  type ArchiveRow,
+  type PageQuery,
+} from './archive.ts';
 
 const FORMS = 'sqlite:<file> or cassandra://host:port,host:port/<keyspace>?dc=<data centre>';
 

@@ -1,4 +1,4 @@
-import { ArchiveError, type ArchiveRow } from './archive.ts';
+import { ArchiveError, type ArchiveRow, type MemberAction } from './archive.ts';
 
 /**
  * Sequence numbers per bucket. A bucket is computed from the sequence number, so a page needs no look-up to find its
@@ -6,6 +6,17 @@ import { ArchiveError, type ArchiveRow } from './archive.ts';
  * 100 MB at which Cassandra partitions begin to hurt.
  */
 export const BUCKET_SIZE = 10_000;
+
+/**
+ * After the store lost a channel its sequence goes on above the next multiple of this, because what was accepted and not
+ * archived had some of the numbers below (`lua/include/born.lua`).
+ */
+export const SEQ_STRIDE = 2 ** 20;
+
+/** Of a direct channel. */
+export function partiesOf(channel: string): string[] {
+  return [...new Set(channel.slice('dm:'.length).split(':'))];
+}
 
 export function bucketOf(seq: number): number {
   return Math.floor(seq / BUCKET_SIZE);
@@ -23,7 +34,7 @@ export interface MemberChange {
   channel: string;
   user: string;
   seq: number;
-  action: 'created' | 'added' | 'removed' | 'role';
+  action: MemberAction;
   role: string;
   at: number;
 }
@@ -104,9 +115,10 @@ export function consequencesOf(rows: readonly ArchiveRow[]): Consequences {
     } else if (row.type !== 'message') {
       readEvent(row, at, result);
     }
-    if (row.seq === 1 && row.channel.startsWith('dm:')) {
-      for (const user of new Set(row.channel.slice(3).split(':'))) {
-        result.peers.push({ user, channel: row.channel, seq: 1, at });
+    if (row.seq % SEQ_STRIDE === 1 && row.channel.startsWith('dm:')) {
+      for (const user of partiesOf(row.channel)) {
+        // After a loss it may be a beginning, or go on: a time before all others makes only what is not there yet.
+        result.peers.push({ user, channel: row.channel, seq: row.seq, at: row.seq === 1 ? at : 1 });
       }
     }
   }

@@ -47,6 +47,8 @@ export function keyspace(partitions: number, { oneNode = false } = {}) {
 
     // A partition's own
     log: (p: number) => `log:${at(p)}`,
+    /** The partition began on an empty archive: what is missing here is new. */
+    born: (p: number) => `born:${at(p)}`,
     positions: (p: number) => `positions:${at(p)}`,
     cursor: (p: number) => `cursor:${at(p)}`,
     dead: (p: number) => `dead:${at(p)}`,

@@ -4,6 +4,7 @@ import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { keys, message } from '../../lua/harness.ts';
 import { TcpProxy } from '../../ops/proxy.ts';
+import { born } from '../../ops/redis/born.ts';
 import { type RedisServer, startRedis } from '../../ops/redis/server.ts';
 import { until } from '../../ops/until.ts';
 import { connect, type RedisStore } from './connect.ts';
@@ -37,6 +38,7 @@ beforeAll(async () => {
 });
 beforeEach(async () => {
   await control.flushall();
+  await born(control, keys);
   store = await connect(`redis://${proxy.address}`, { name: 'test', logger });
   lanes = new ScriptLanes(store, keys, 1);
   verbs = new Verbs(store.command, keys, undefined, lanes);

@@ -25,6 +25,8 @@ export interface AppendInput {
   kind: 'direct' | 'group';
   /** Whether a direct channel that does not exist may be made; else the reply is `new`. */
   mayCreate?: boolean;
+  /** With `mayCreate`, after a reply `rebuild`: the archive was asked, and has no such channel. */
+  absent?: boolean;
   from: string;
   clientId: string;
   /** Version 1 UUID. */
@@ -37,16 +39,17 @@ export interface AppendInput {
   via?: string;
   snippet: string;
 }
-/** `members`: how many a group has; not told of a duplicate. */
+/** `members`: how many a group has; not told of a duplicate. `rebuild`: the channel may have been lost, see `Rebuilder`. */
 export type AppendReply =
   | { seq: number; id: string; ts: number; duplicate: boolean; members?: number }
   | 'not_found'
   | 'forbidden'
-  | 'new';
+  | 'new'
+  | 'rebuild';
 
 type AppendedOne =
   | ['ok', number, string, number, number, number?]
-  | ['not_found' | 'forbidden' | 'new']
+  | ['not_found' | 'forbidden' | 'new' | 'rebuild']
   | ['error', string];
 
 function appended(reply: AppendedOne): AppendReply | Error {
@@ -79,6 +82,8 @@ export interface Attached {
   replaced: { gateway: string; session: string } | null;
   /** The user was offline before. */
   online: boolean;
+  /** The user's conversation list may have been lost: see `Rebuilder`. */
+  lost: boolean;
 }
 
 export interface DetachInput {
@@ -102,6 +107,18 @@ export interface Actor {
 }
 export type GroupReply = 'ok' | 'not_found' | 'forbidden' | 'conflict' | 'bad_request';
 
+export interface NewGroup {
+  channel: string;
+  /** Of the event. */
+  id: string;
+  clientId: string;
+  title: string;
+  /** The creator first. */
+  members: readonly string[];
+  /** After a reply `rebuild`: the archive was asked, and has none. `again`: one of the same id may have been lost. */
+  known?: 'absent' | 'again';
+}
+
 export class Verbs extends ScriptCaller<ScriptHost> {
   readonly #window = new DedupeWindow();
 
@@ -120,7 +137,7 @@ export class Verbs extends ScriptCaller<ScriptHost> {
         keys.push(...this.#groupKeys(m.channel));
         for (let back = 0; back < 3; back++) keys.push(this.keys.dedupe(m.channel, window - back));
         keys.push(this.keys.receipts(m.channel));
-        const kind = m.mayCreate && m.kind === 'direct' ? 'create' : m.kind;
+        const kind = m.mayCreate && m.kind === 'direct' ? (m.absent ? 'begin' : 'create') : m.kind;
         args.push(m.from, m.clientId, m.id, m.channel, kind, m.content);
         args.push(m.metadata ?? '', m.name ?? '', m.via ?? '', m.snippet);
       }
@@ -135,14 +152,14 @@ export class Verbs extends ScriptCaller<ScriptHost> {
     const { user } = a;
     const p = this.keys.partitionOf(user);
     type Reply =
-      | ['ok', string, string, number, number, string, string, string, string, number]
+      | ['ok', string, string, number, number, string, string, string, string, number, number]
       | ['too_many']
       | ['erasing'];
     const reply = await this.run<Reply>(
       'attach',
       [
         ...[this.keys.inbox(user), this.keys.devices(user), this.keys.sessions(user), this.keys.cursor(p)],
-        ...[...this.#presenceKeys(user, a.gateway), this.keys.erasure(user)],
+        ...[...this.#presenceKeys(user, a.gateway), this.keys.erasure(user), this.keys.born(p)],
       ],
       // prettier-ignore
       [
@@ -161,7 +178,7 @@ export class Verbs extends ScriptCaller<ScriptHost> {
     );
     if (reply[0] === 'too_many') return 'too_many';
     if (reply[0] === 'erasing') throw beingErased();
-    const [, position, tail, first, gap, oldest, gateway, session, acked, online] = reply;
+    const [, position, tail, first, gap, oldest, gateway, session, acked, online, lost] = reply;
     return {
       position,
       tail,
@@ -171,6 +188,7 @@ export class Verbs extends ScriptCaller<ScriptHost> {
       oldest: oldest || null,
       replaced: session ? { gateway, session } : null,
       online: online === 1,
+      lost: lost === 1,
     };
   }
 
@@ -229,14 +247,17 @@ export class Verbs extends ScriptCaller<ScriptHost> {
     return { replies, rings, setAside, written };
   }
 
-  async create(g: { channel: string; id: string; clientId: string; title: string; members: readonly string[] }) {
+  async create(g: NewGroup): Promise<'created' | 'exists' | 'rebuild'> {
     const creator = g.members[0] ?? '';
-    return this.runInLane<'created' | 'exists'>(
-      this.keys.partitionOf(g.channel),
-      'create',
-      this.#groupKeys(g.channel),
-      [g.channel, creator, g.id, g.clientId, g.title, ...g.members],
-    );
+    return this.runInLane(this.keys.partitionOf(g.channel), 'create', this.#groupKeys(g.channel), [
+      g.channel,
+      creator,
+      g.id,
+      g.clientId,
+      g.title,
+      g.known ?? 'new',
+      ...g.members,
+    ]);
   }
 
   rename(channel: string, actor: Actor, id: string, title: string): Promise<GroupReply> {

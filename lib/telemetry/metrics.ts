@@ -262,6 +262,13 @@ export const declarations = {
     labels: ['script'],
     bounds: seconds,
   },
+  rebuilt: {
+    name: 'rebuilt_total',
+    kind: 'counter',
+    unit: 'keys',
+    help: 'What Redis had lost and was put back from the archive: channels, and users’ conversation lists (what: channel, user).',
+    labels: ['what'],
+  },
   retries: {
     name: 'retries_total',
     kind: 'counter',

@@ -9,7 +9,7 @@ import { refuseErasing } from '../erasing.ts';
 import { nextId } from '../ids.ts';
 import { type Membership, membershipOf } from '../membership.ts';
 import { callerOf } from './authentication.ts';
-import { groupFor, settle } from './groups.ts';
+import { changeGroup, groupFor } from './groups.ts';
 
 /** 128 bits in base64url. */
 const ID_CHARACTERS = 22;
@@ -25,13 +25,14 @@ export function channels(ctx: GatewayContext): FastifyPluginAsync {
       await refuseErasing(ctx, first);
       const channel = groupId(caller, body.client_id);
       ctx.logRoom.check(channel);
-      const outcome = await ctx.verbs.create({
-        channel,
-        id: nextId(),
-        clientId: body.client_id ?? '',
-        title: body.title ?? '',
-        members: first,
-      });
+      const group = { channel, id: nextId(), clientId: body.client_id ?? '', title: body.title ?? '', members: first };
+      let outcome = await ctx.verbs.create(group);
+      if (outcome === 'rebuild') {
+        const found = await ctx.rebuild.channel(channel);
+        const known = found === 'absent' ? ({ known: body.client_id === undefined ? 'absent' : 'again' } as const) : {};
+        outcome = await ctx.verbs.create({ ...group, ...known });
+      }
+      if (outcome === 'rebuild') throw new MillraceError('unavailable', 'the store was emptied meanwhile, try again');
       return reply.code(outcome === 'created' ? 201 : 200).send(infoOf(await membershipOf(ctx, caller, channel)));
     });
 
@@ -45,7 +46,7 @@ export function channels(ctx: GatewayContext): FastifyPluginAsync {
       const { channel } = checkPath(ChannelPath, request.params);
       const { title } = checkBody(PatchChannel, request.body, ctx.config.limits);
       groupFor(caller, channel);
-      settle(await ctx.verbs.rename(channel, caller, nextId(), title));
+      await changeGroup(ctx, channel, () => ctx.verbs.rename(channel, caller, nextId(), title));
       return infoOf(await membershipOf(ctx, caller, channel));
     });
   };

@@ -32,7 +32,12 @@ export function conversations(ctx: GatewayContext): FastifyPluginAsync {
       const { user } = callerOf(request);
       const { limit = CONVERSATIONS_PAGE.default, cursor } = checkQuery(ConversationsQuery, request.query);
       const from = cursor === undefined ? undefined : parseCursor(cursor);
-      const { offset, marks } = await readMarks(ctx, user);
+      let list = await readMarks(ctx, user);
+      if (list.lost) {
+        await ctx.rebuild.user(user);
+        list = await readMarks(ctx, user);
+      }
+      const { offset, marks } = list;
       marks.sort(latestFirst);
       const rest = from === undefined ? marks : marks.filter((mark) => latestFirst(from, mark) < 0);
       const page = rest.slice(0, limit);
@@ -47,20 +52,21 @@ export function conversations(ctx: GatewayContext): FastifyPluginAsync {
   };
 }
 
-/** All three are of one partition, sent in this order and on one connection. */
-async function readMarks(ctx: GatewayContext, user: string): Promise<{ offset: string; marks: Mark[] }> {
+/** All are of one partition, sent in this order and on one connection. `lost`: the list is not as it was, or may not be. */
+async function readMarks(ctx: GatewayContext, user: string): Promise<{ offset: string; marks: Mark[]; lost: boolean }> {
   const { command } = ctx.store;
-  const [tail, trimmed, stored] = await Promise.all([
+  const [tail, [trimmed, restored], stored, born] = await Promise.all([
     command.xinfo('STREAM', ctx.keys.inbox(user)).then(lastGeneratedId, (error: unknown) => {
       if (error instanceof Error && error.message.startsWith('ERR no such key')) return ZERO;
       throw error;
     }),
-    command.hget(ctx.keys.devices(user), 'trimmed'),
+    command.hmget(ctx.keys.devices(user), 'trimmed', 'restored'),
     command.hgetall(ctx.keys.conversations(user)),
+    command.exists(ctx.keys.born(ctx.keys.partitionOf(user))),
   ]);
   const marks = Object.entries(stored).map(([channel, value]) => parseMark(channel, value));
   // Who has no device seen lately gets no inbox entries: `trimmed` is raised in their place, and is then the position.
-  return { offset: maxId(tail, trimmed ?? ZERO), marks };
+  return { offset: maxId(tail, trimmed ?? ZERO), marks, lost: born === 0 && !restored };
 }
 
 /** RESP3 answers a map, RESP2 a flat list. */

@@ -2,7 +2,7 @@
 import { MillraceError } from '../../../lib/protocol/errors.ts';
 import { isPartyTo, parseChannel } from '../../../lib/protocol/ids.ts';
 import type { GroupReply } from '../../../lib/redis/verbs.ts';
-import type { Caller } from '../context.ts';
+import type { Caller, GatewayContext } from '../context.ts';
 
 /** Refuses direct channels: theirs is nothing to change. */
 export function groupFor(caller: Caller, channel: string): void {
@@ -21,6 +21,13 @@ const REFUSALS: Record<Exclude<GroupReply, 'ok'>, string> = {
   bad_request: 'role: the owner gives the group away to a member, and cannot be demoted',
 };
 
-export function settle(reply: GroupReply): void {
+/** A group that was lost is read back first. */
+export async function changeGroup(
+  ctx: GatewayContext,
+  channel: string,
+  change: () => Promise<GroupReply>,
+): Promise<void> {
+  let reply = await change();
+  if (reply === 'not_found' && (await ctx.rebuild.channel(channel)) === 'here') reply = await change();
   if (reply !== 'ok') throw new MillraceError(reply, REFUSALS[reply]);
 }

@@ -8,7 +8,7 @@ import { refuseErasing } from '../erasing.ts';
 import { nextId } from '../ids.ts';
 import { isPresent, membershipOf, parseMember } from '../membership.ts';
 import { callerOf } from './authentication.ts';
-import { groupFor, settle } from './groups.ts';
+import { changeGroup, groupFor } from './groups.ts';
 
 export function members(ctx: GatewayContext): FastifyPluginAsync {
   return async (app) => {
@@ -27,7 +27,8 @@ export function members(ctx: GatewayContext): FastifyPluginAsync {
       groupFor(caller, channel);
       await refuseErasing(ctx, [user]);
       const ids: [string, string] = [nextId(), nextId()];
-      settle(await ctx.verbs.putMember(channel, caller, ids, user, role ?? '', ctx.config.limits.group_members));
+      const most = ctx.config.limits.group_members;
+      await changeGroup(ctx, channel, () => ctx.verbs.putMember(channel, caller, ids, user, role ?? '', most));
       return reply.code(204).send();
     });
 
@@ -35,7 +36,7 @@ export function members(ctx: GatewayContext): FastifyPluginAsync {
       const caller = callerOf(request);
       const { channel, user } = checkPath(MemberPath, request.params);
       groupFor(caller, channel);
-      settle(await ctx.verbs.removeMember(channel, caller, [nextId(), nextId()], user));
+      await changeGroup(ctx, channel, () => ctx.verbs.removeMember(channel, caller, [nextId(), nextId()], user));
       return reply.code(204).send();
     });
   };

@@ -10,6 +10,7 @@ import { openArchive } from '../../../lib/archive/index.ts';
 import { createVerifier, signToken } from '../../../lib/auth/index.ts';
 import { loadConfig } from '../../../lib/config/index.ts';
 import { keyspace } from '../../../lib/keyspace/index.ts';
+import { Rebuilder } from '../../../lib/rebuild/index.ts';
 import { AccountVerbs } from '../../../lib/redis/account-verbs.ts';
 import { ChangeVerbs } from '../../../lib/redis/change-verbs.ts';
 import { connect } from '../../../lib/redis/connect.ts';
@@ -90,6 +91,7 @@ export async function startApi(env: Record<string, string> = {}): Promise<Api> {
     push: new PushVerbs(store.command, keys),
     presence: new PresenceVerbs(store.command, keys),
     appends: new Appends({ store, keys, verbs }),
+    rebuild: new Rebuilder({ store, keys, archive, metrics, logger }),
     limits: new SpeedLimits(config),
     logRoom: new LogRoom({ store, keys, config, metrics }),
     rare: new RareLimits(new LimitVerbs(store.command, keys), config, logger),
@@ -102,6 +104,7 @@ export async function startApi(env: Record<string, string> = {}): Promise<Api> {
     metrics,
     incarnation: 'test',
   };
+  await ctx.rebuild.begin();
   const app = fastify({ ...serverOptions(), loggerInstance: logger as FastifyBaseLogger });
   await browsers(app, config);
   registerRoutes(app, ctx);

@@ -1,8 +1,16 @@
 import type { Client } from 'cassandra-driver';
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
-import { type Archive, ArchiveError, type ArchiveRow, type PageQuery, type SenderBucket } from '../archive.ts';
-import { BUCKET_SIZE, bucketOf, consequencesOf, type MessageChange, writtenAt } from '../rows.ts';
+import {
+  type Archive,
+  type ArchivedChannel,
+  ArchiveError,
+  type ArchiveRow,
+  type MemberAction,
+  type PageQuery,
+  type SenderBucket,
+} from '../archive.ts';
+import { BUCKET_SIZE, bucketOf, consequencesOf, type MessageChange, partiesOf, writtenAt } from '../rows.ts';
 import { createClient } from './driver.ts';
 import { archiveError } from './errors.ts';
 import { appliedMigrations, applySchema, MIGRATIONS } from './schema.ts';
@@ -137,6 +145,46 @@ export class CassandraArchive implements Archive {
 
   async lastSeq(channel: string): Promise<number> {
     return this.#run(`read the head of ${channel}`, () => this.#lastSeq(channel));
+  }
+
+  async isEmpty(): Promise<boolean> {
+    return this.#run('look whether there is anything', async () => {
+      const { rows } = await this.#read(this.#queries.any, [], 1);
+      return rows.length === 0;
+    });
+  }
+
+  async channel(channel: string): Promise<ArchivedChannel> {
+    return this.#run(`read the channel ${channel}`, async () => {
+      const parties = channel.startsWith('dm:') ? partiesOf(channel) : [];
+      const [{ rows }, ...states] = await Promise.all([
+        this.#read(this.#queries.channel, [channel], 1),
+        ...parties.map((user) => this.#read(this.#queries.isIn, [user, channel], 1)),
+      ]);
+      const [title, createdBy, createdAt]: unknown[] = ['title', 'created_by', 'created_at'].map((name) =>
+        rows[0]?.get(name),
+      );
+      const members: ArchivedChannel['members'] = [];
+      const options = { prepare: true, executionProfile: 'read', autoPage: true };
+      for await (const row of await this.#client.execute(this.#queries.membersOf, [channel], options)) {
+        const action = String(row.get('action')) as MemberAction;
+        members.push({
+          user: String(row.get('user_id')),
+          seq: Number(row.get('seq')),
+          action,
+          role: String(row.get('role')),
+        });
+      }
+      members.sort((a, b) => a.seq - b.seq);
+      return {
+        lastSeq: Number(rows[0]?.get('last_seq') ?? 0),
+        ...(typeof title === 'string' ? { title } : {}),
+        ...(typeof createdBy === 'string' ? { createdBy } : {}),
+        ...(createdAt instanceof Date ? { createdAt: createdAt.getTime() } : {}),
+        members,
+        erased: parties.filter((_, i) => states[i]?.rows[0]?.get('active') === false),
+      };
+    });
   }
 
   async channelsOf(user: string): Promise<string[]> {

@@ -33,6 +33,10 @@ export interface Queries {
   pageNewest: string;
   pageOldest: string;
   lastSeq: string;
+  any: string;
+  channel: string;
+  membersOf: string;
+  isIn: string;
   channelsOf: string;
   sentIn: string;
   sendersIn: string;
@@ -69,6 +73,10 @@ export function queriesFor(ks: string): Queries {
     pageNewest: page('DESC'),
     pageOldest: page('ASC'),
     lastSeq: `SELECT last_seq FROM ${ks}.channels WHERE channel_id = ?`,
+    any: `SELECT channel_id FROM ${ks}.channels LIMIT 1`,
+    channel: `SELECT last_seq, title, created_by, created_at FROM ${ks}.channels WHERE channel_id = ?`,
+    membersOf: `SELECT user_id, seq, action, role FROM ${ks}.members_by_channel WHERE channel_id = ?`,
+    isIn: `SELECT active FROM ${ks}.channels_by_user WHERE user_id = ? AND channel_id = ?`,
     sentIn: `SELECT channel_id, bucket FROM ${ks}.buckets_by_sender WHERE sender_id = ?`,
     sendersIn: `SELECT seq, message_id, log_id, type, sender_id FROM ${ks}.messages WHERE channel_id = ? AND bucket = ?`,
     leaveChannel: `UPDATE ${ks}.channels_by_user USING TIMESTAMP ? SET active = false WHERE user_id = ? AND channel_id = ?`,

@@ -3,8 +3,15 @@ import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
-import { type Archive, ArchiveError, type ArchiveRow, type PageQuery, type SenderBucket } from '../archive.ts';
-import { BUCKET_SIZE, consequencesOf, writtenAt } from '../rows.ts';
+import {
+  type Archive,
+  type ArchivedChannel,
+  ArchiveError,
+  type ArchiveRow,
+  type PageQuery,
+  type SenderBucket,
+} from '../archive.ts';
+import { BUCKET_SIZE, consequencesOf, type MemberChange, partiesOf, writtenAt } from '../rows.ts';
 import { applyChanges } from './changes.ts';
 import { MIGRATIONS } from './schema.ts';
 import { prepare, type Statements, type StoredRow } from './statements.ts';
@@ -178,6 +185,28 @@ export class EmbeddedArchive implements Archive {
     return this.#run(`read the head of ${channel}`, () => {
       const row = this.#prepared().lastSeq.get(channel) as { last_seq: number } | undefined;
       return row?.last_seq ?? 0;
+    });
+  }
+
+  async isEmpty(): Promise<boolean> {
+    return this.#run('look whether there is anything', () => this.#prepared().any.get() === undefined);
+  }
+
+  async channel(channel: string): Promise<ArchivedChannel> {
+    const lastSeq = await this.lastSeq(channel);
+    return this.#run(`read the channel ${channel}`, () => {
+      const s = this.#prepared();
+      const row = s.channel.get(channel) as Partial<Record<string, string | number | null>> | undefined;
+      const members = s.membersOf.all(channel) as unknown as (Omit<MemberChange, 'user'> & { user_id: string })[];
+      const parties = channel.startsWith('dm:') ? partiesOf(channel) : [];
+      return {
+        lastSeq,
+        ...(typeof row?.title === 'string' ? { title: row.title } : {}),
+        ...(typeof row?.created_by === 'string' ? { createdBy: row.created_by } : {}),
+        ...(typeof row?.created_at === 'number' ? { createdAt: row.created_at } : {}),
+        members: members.map(({ user_id: user, seq, action, role }) => ({ user, seq, action, role })),
+        erased: parties.filter((user) => s.isIn.get(user, channel)?.active === 0),
+      };
     });
   }
 

@@ -44,6 +44,10 @@ export interface Statements {
   pageNewest: StatementSync;
   pageOldest: StatementSync;
   lastSeq: StatementSync;
+  any: StatementSync;
+  channel: StatementSync;
+  membersOf: StatementSync;
+  isIn: StatementSync;
   channelsOf: StatementSync;
   sentIn: StatementSync;
   eraseMessages: StatementSync;
@@ -112,6 +116,12 @@ export function prepare(db: DatabaseSync): Statements {
     pageNewest: page('DESC'),
     pageOldest: page('ASC'),
     lastSeq: db.prepare('SELECT seq AS last_seq FROM messages WHERE channel_id = ? ORDER BY seq DESC LIMIT 1'),
+    any: db.prepare('SELECT 1 FROM messages LIMIT 1'),
+    channel: db.prepare('SELECT title, created_by, created_at FROM channels WHERE channel_id = ?'),
+    membersOf: db.prepare(
+      'SELECT user_id, seq, action, role FROM members_by_channel WHERE channel_id = ? ORDER BY seq, user_id',
+    ),
+    isIn: db.prepare('SELECT active FROM channels_by_user WHERE user_id = ? AND channel_id = ?'),
     channelsOf: db.prepare(
       'SELECT channel_id FROM channels_by_user WHERE user_id = ? AND active = 1 ORDER BY channel_id',
     ),

@@ -1,0 +1,151 @@
+/**
+ * Redis lost everything, or a primary came back empty: what it held is read back from the archive when it is missed.
+ *
+ * `born:{p}` says that a partition began on an empty archive; what is missing there is new, and costs no archive read. A
+ * partition without it is *rebuilding*: a missing channel is read from the archive, by one fetch at a time, and set only
+ * if it is still missing. Its sequence goes on above the next multiple of 2^20, since what was accepted and not archived
+ * had the numbers below; history has nothing there, which makes them void. A user's conversation list comes back with
+ * their first hello, or when they ask for it.
+ */
+import pLimit from 'p-limit';
+import type { Archive } from '../archive/archive.ts';
+import type { Keyspace } from '../keyspace/index.ts';
+import { MillraceError } from '../protocol/errors.ts';
+import type { RedisStore } from '../redis/connect.ts';
+import { NOTHING, RebuildVerbs } from '../redis/rebuild-verbs.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import { keysOf } from './channel.ts';
+import { markOf } from './conversation.ts';
+
+/** Of a channel's end: what client ids, watermarks and unread messages are read off. */
+const ROWS = 200;
+/** Of one user, at once. */
+const CHANNELS_AT_ONCE = 8;
+const MARKS_PER_CALL = 100;
+const RESTORE_ATTEMPTS = 5;
+/** Somebody waits for it; the fetch itself goes on. */
+const PATIENCE_MS = 5_000;
+const RETRY_AFTER_MS = 1_000;
+
+export interface RebuilderOptions {
+  store: RedisStore;
+  keys: Keyspace;
+  archive: Archive;
+  metrics: Metrics;
+  logger: Logger;
+}
+
+/** `here`: ask again · `absent`: the archive has no such channel either · `born`: what is missing is new. */
+export type Found = 'here' | 'absent' | 'born';
+
+export class Rebuilder {
+  readonly #o: RebuilderOptions;
+  readonly #verbs: RebuildVerbs;
+  readonly #channels = new Map<string, Promise<Found>>();
+  readonly #users = new Map<string, Promise<void>>();
+
+  constructor(options: RebuilderOptions) {
+    this.#o = options;
+    this.#verbs = new RebuildVerbs(options.store.command, options.keys);
+  }
+
+  /** Marks every partition that has nothing to lose. Rejects while the archive does not answer. */
+  async begin(): Promise<void> {
+    const { store, keys, archive } = this.#o;
+    const all = Array.from({ length: keys.partitions }, (_, p) => keys.born(p));
+    const born = await Promise.all(all.map((key) => store.command.exists(key)));
+    const missing = all.filter((_, p) => born[p] === 0);
+    if (missing.length === 0 || !(await archive.isEmpty())) return;
+    await Promise.all(missing.map((key) => store.command.set(key, String(Date.now()), 'NX')));
+  }
+
+  /** For a channel that is missing. Throws MillraceError `unavailable` when the archive does not answer. */
+  channel(channel: string): Promise<Found> {
+    return this.#once(this.#channels, channel, () => this.#findChannel(channel));
+  }
+
+  /** Puts the user's conversation list back. Throws MillraceError `unavailable` when the archive does not answer. */
+  user(user: string): Promise<void> {
+    return this.#once(this.#users, user, () => this.#restore(user));
+  }
+
+  async #findChannel(channel: string): Promise<Found> {
+    const { store, keys, archive, metrics, logger } = this.#o;
+    const [born, here] = await Promise.all([
+      store.command.exists(keys.born(keys.partitionOf(channel))),
+      store.command.hexists(keys.channel(channel), 'seq'),
+    ]);
+    if (here) return 'here';
+    if (born) return 'born';
+    const archived = await archive.channel(channel);
+    if (archived.lastSeq === 0) {
+      await this.#verbs.rebuild(channel, NOTHING);
+      return 'absent';
+    }
+    const rows = await archive.page(channel, { limit: ROWS, order: 'newest' });
+    const done = await this.#verbs.rebuild(channel, keysOf(channel, archived, rows, Date.now()));
+    if (done === 'rebuilt') {
+      metrics.rebuilt.of('channel').inc();
+      logger.info({ channel, lastSeq: archived.lastSeq }, 'a channel was rebuilt from the archive');
+    }
+    return 'here';
+  }
+
+  async #restore(user: string): Promise<void> {
+    const { archive, metrics } = this.#o;
+    const channels = await archive.channelsOf(user);
+    const admit = pLimit(CHANNELS_AT_ONCE);
+    for (let attempt = 1; ; attempt++) {
+      const found = await Promise.all(channels.map((channel) => admit(() => this.#markOf(channel, user))));
+      const marks = found.filter((mark) => mark !== undefined);
+      let moved = 0;
+      for (let i = 0; i === 0 || i < marks.length; i += MARKS_PER_CALL) {
+        const complete = moved === 0 && i + MARKS_PER_CALL >= marks.length;
+        moved += await this.#verbs.restore(user, marks.slice(i, i + MARKS_PER_CALL), complete);
+      }
+      if (moved === 0) break;
+      if (attempt === RESTORE_ATTEMPTS)
+        throw new Error(`the conversations of ${user} change faster than they are read`);
+    }
+    metrics.rebuilt.of('user').inc();
+  }
+
+  async #markOf(channel: string, user: string) {
+    const { store, keys, archive } = this.#o;
+    await this.channel(channel);
+    const rows = await archive.page(channel, { limit: ROWS, order: 'newest' });
+    const direct = channel.startsWith('dm:');
+    const { command } = store;
+    const [mark, receipt, member] = await Promise.all([
+      command.hget(keys.conversations(user), channel),
+      direct ? command.hget(keys.channel(channel), `receipt:${user}`) : command.hget(keys.receipts(channel), user),
+      direct ? undefined : command.hget(keys.members(channel), user),
+    ]);
+    return markOf(channel, user, rows, { mark, receipt, member });
+  }
+
+  /** One fetch in flight, however many ask. */
+  async #once<T>(under: Map<string, Promise<T>>, name: string, fetch: () => Promise<T>): Promise<T> {
+    let running = under.get(name);
+    if (!running) {
+      running = fetch().finally(() => under.delete(name));
+      under.set(name, running);
+    }
+    let timer: NodeJS.Timeout | undefined;
+    const tooLong = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`no answer within ${PATIENCE_MS} ms`)), PATIENCE_MS);
+    });
+    try {
+      return await Promise.race([running, tooLong]);
+    } catch (error) {
+      this.#o.logger.warn({ err: error, name }, 'what was lost could not be read back yet');
+      throw new MillraceError('unavailable', 'this is being read back from the archive, try again', {
+        retryAfterMs: RETRY_AFTER_MS,
+        cause: error,
+      });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}

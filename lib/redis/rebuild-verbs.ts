@@ -1,0 +1,51 @@
+/** Typed callers of `lua/rebuild.lua` and `lua/restore.lua`: what was lost is put back, where it is still missing. */
+import { DedupeWindow, type OtherWindow } from './dedupe-window.ts';
+import { ScriptCaller } from './script-caller.ts';
+
+/** Names and values as the keys hold them: see `lua/README.md`. */
+export interface ChannelKeys {
+  channel: [name: string, value: string][];
+  members: [user: string, value: string][];
+  receipts: [user: string, value: string][];
+  dedupe: [name: string, value: string][];
+}
+
+export const NOTHING: ChannelKeys = { channel: [], members: [], receipts: [], dedupe: [] };
+
+export interface Mark {
+  channel: string;
+  /** Of the mark as it was seen; undefined: there was none. */
+  seenRead: number | undefined;
+  last: number;
+  ts: number;
+  /** In addition to those of the mark that is there. */
+  unread: number;
+  read: number;
+}
+
+export class RebuildVerbs extends ScriptCaller {
+  readonly #window = new DedupeWindow();
+
+  /** `present`: it is there, or nothing is known of it; nothing was written. */
+  async rebuild(channel: string, found: ChannelKeys): Promise<'rebuilt' | 'present'> {
+    const { keys } = this;
+    const [reply] = await this.#window.call((window) => {
+      const parts = [found.channel, found.members, found.receipts, found.dedupe];
+      return this.run<OtherWindow | ['rebuilt' | 'present']>(
+        'rebuild',
+        [
+          ...[keys.channel(channel), keys.members(channel), keys.receipts(channel)],
+          ...[keys.dedupe(channel, window), keys.log(keys.partitionOf(channel))],
+        ],
+        [window, ...parts.map((part) => part.length), ...parts.flat(2)],
+      );
+    });
+    return reply;
+  }
+
+  /** How many marks were not as they had been seen. `complete`: with these the list is. */
+  restore(user: string, marks: readonly Mark[], complete: boolean): Promise<number> {
+    const args = marks.flatMap((m) => [m.channel, m.seenRead ?? '', m.last, m.ts, m.unread, m.read]);
+    return this.run('restore', [this.keys.conversations(user), this.keys.devices(user)], [complete ? 1 : 0, ...args]);
+  }
+}
