@@ -106,7 +106,7 @@ export interface Archive {
    * have no text. It counts as written after that id, so no replay of what came before brings anything back.
    */
   erase(user: string, where: SenderBucket, upTo: string): Promise<void>;
-  /** The user is in no channel any more, as far as the log up to this id tells. */
+  /** The user is in no channel any more, nor ever was in a group, as far as the log up to this id tells. */
   forgetChannels(user: string, upTo: string): Promise<void>;
   close(): Promise<void>;
 }

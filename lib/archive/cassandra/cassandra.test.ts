@@ -10,6 +10,7 @@ import type { Archive, ArchiveRow } from '../archive.ts';
 import { archiveContract } from '../contract.ts';
 import { erasureContract } from '../erasure-contract.ts';
 import { openArchive } from '../index.ts';
+import { rebuildContract } from '../rebuild-contract.ts';
 
 const logger = pino({ level: 'silent' });
 const folder = mkdtempSync(join(tmpdir(), 'millrace-cassandra-'));
@@ -49,6 +50,13 @@ archiveContract('cassandra', async () => {
 erasureContract('cassandra', async () => {
   const archive = await openArchive(keyspace('erasure'), { logger });
   expect((await archive.applySchema()).length).toBeGreaterThan(0);
+  return archive;
+});
+
+rebuildContract('cassandra', async () => {
+  const archive = await openArchive(keyspace('rebuild'), { logger });
+  expect((await archive.applySchema()).length).toBeGreaterThan(0);
+  expect(await archive.isEmpty()).toBe(true);
   return archive;
 });
 

@@ -188,13 +188,15 @@ export class CassandraArchive implements Archive {
   }
 
   async channelsOf(user: string): Promise<string[]> {
+    return (await this.#everIn(user)).filter(({ active }) => active).map(({ channel }) => channel);
+  }
+
+  #everIn(user: string): Promise<{ channel: string; active: boolean }[]> {
     return this.#run(`read the channels of ${user}`, async () => {
-      const channels: string[] = [];
+      const channels = [];
       const options = { prepare: true, executionProfile: 'read', autoPage: true };
       for await (const row of await this.#client.execute(this.#queries.channelsOf, [user], options)) {
-        if (row.get('active') === true) {
-          channels.push(String(row.get('channel_id')));
-        }
+        channels.push({ channel: String(row.get('channel_id')), active: row.get('active') === true });
       }
       return channels;
     });
@@ -228,11 +230,15 @@ export class CassandraArchive implements Archive {
   }
 
   async forgetChannels(user: string, upTo: string): Promise<void> {
-    const channels = await this.channelsOf(user);
+    const channels = await this.#everIn(user);
+    const at = writtenAt(upTo) + 1;
     await this.#run(`take ${user} out of their channels`, () =>
       this.#sendAll(
-        channels.map((channel) => [
-          { query: this.#queries.leaveChannel, params: [writtenAt(upTo) + 1, user, channel] },
+        channels.flatMap(({ channel, active }): Batch[] => [
+          ...(channel.startsWith('g:')
+            ? [[{ query: this.#queries.forgetMembership, params: [at, channel, user] }]]
+            : []),
+          ...(active ? [[{ query: this.#queries.leaveChannel, params: [at, user, channel] }]] : []),
         ]),
       ),
     );

@@ -41,6 +41,7 @@ export interface Queries {
   sentIn: string;
   sendersIn: string;
   leaveChannel: string;
+  forgetMembership: string;
 }
 
 export function queriesFor(ks: string): Queries {
@@ -80,6 +81,7 @@ export function queriesFor(ks: string): Queries {
     sentIn: `SELECT channel_id, bucket FROM ${ks}.buckets_by_sender WHERE sender_id = ?`,
     sendersIn: `SELECT seq, message_id, log_id, type, sender_id FROM ${ks}.messages WHERE channel_id = ? AND bucket = ?`,
     leaveChannel: `UPDATE ${ks}.channels_by_user USING TIMESTAMP ? SET active = false WHERE user_id = ? AND channel_id = ?`,
+    forgetMembership: `DELETE FROM ${ks}.members_by_channel USING TIMESTAMP ? WHERE channel_id = ? AND user_id = ?`,
     channelsOf: `SELECT channel_id, active FROM ${ks}.channels_by_user WHERE user_id = ?`,
   };
 }

@@ -8,6 +8,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { archiveContract } from '../contract.ts';
 import { erasureContract } from '../erasure-contract.ts';
 import { openArchive } from '../index.ts';
+import { rebuildContract } from '../rebuild-contract.ts';
 
 const logger = pino({ level: 'silent' });
 const folder = mkdtempSync(join(tmpdir(), 'millrace-archive-'));
@@ -16,6 +17,12 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 archiveContract('sqlite', () => openArchive(`sqlite:${join(folder, 'contract', 'archive.db')}`, { logger }));
 
 erasureContract('sqlite', () => openArchive(`sqlite:${join(folder, 'erasure', 'archive.db')}`, { logger }));
+
+rebuildContract('sqlite', async () => {
+  const archive = await openArchive(`sqlite:${join(folder, 'rebuild', 'archive.db')}`, { logger });
+  expect(await archive.isEmpty()).toBe(true);
+  return archive;
+});
 
 const messages = (channel: string, count: number) =>
   Array.from({ length: count }, (_, i) => ({

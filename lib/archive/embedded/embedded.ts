@@ -111,7 +111,11 @@ export class EmbeddedArchive implements Archive {
       const s = this.#prepared();
       const at = writtenAt(upTo);
       transaction(this.#open(), () => {
-        if (!where) return void s.forgetChannels.run(at + 1, user, at);
+        if (!where) {
+          s.forgetMemberships.run(at + 1, user, at, user);
+          s.forgetChannels.run(at + 1, user, at);
+          return;
+        }
         const from = where.bucket * BUCKET_SIZE;
         for (const statement of [s.eraseMessages, s.eraseEdits]) {
           statement.run(at + 1, where.channel, from, from + BUCKET_SIZE, user, at);

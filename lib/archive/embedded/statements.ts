@@ -53,6 +53,7 @@ export interface Statements {
   eraseMessages: StatementSync;
   eraseEdits: StatementSync;
   forgetChannels: StatementSync;
+  forgetMemberships: StatementSync;
 }
 
 const COLUMNS =
@@ -119,7 +120,8 @@ export function prepare(db: DatabaseSync): Statements {
     any: db.prepare('SELECT 1 FROM messages LIMIT 1'),
     channel: db.prepare('SELECT title, created_by, created_at FROM channels WHERE channel_id = ?'),
     membersOf: db.prepare(
-      'SELECT user_id, seq, action, role FROM members_by_channel WHERE channel_id = ? ORDER BY seq, user_id',
+      `SELECT user_id, seq, action, role FROM members_by_channel
+       WHERE channel_id = ? AND action <> 'erased' ORDER BY seq, user_id`,
     ),
     isIn: db.prepare('SELECT active FROM channels_by_user WHERE user_id = ? AND channel_id = ?'),
     channelsOf: db.prepare(
@@ -133,6 +135,11 @@ export function prepare(db: DatabaseSync): Statements {
     eraseEdits: db.prepare(
       `UPDATE messages SET content = NULL, written_at = ?
        WHERE channel_id = ? AND seq >= ? AND seq < ? AND sender_id = ? AND type = 'edited' AND written_at <= ?`,
+    ),
+    // The rows stay, with a time that no replay passes.
+    forgetMemberships: db.prepare(
+      `UPDATE members_by_channel SET action = 'erased', written_at = ? WHERE user_id = ? AND written_at <= ?
+       AND channel_id IN (SELECT channel_id FROM channels_by_user WHERE user_id = ?)`,
     ),
     forgetChannels: db.prepare(
       'UPDATE channels_by_user SET active = 0, written_at = ? WHERE user_id = ? AND active = 1 AND written_at <= ?',
