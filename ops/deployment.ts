@@ -5,6 +5,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { signToken } from '../lib/auth/index.ts';
+import asStarted from './node-args.json' with { type: 'json' };
 import { endWithUs } from './reaper.ts';
 
 export type ProcessRole = 'gateway' | 'fanout' | 'archiver' | 'presence' | 'pusher';
@@ -103,7 +104,7 @@ export class MillraceProcess {
       roles.length === 1
         ? [roles[0] === 'gateway' ? gateway : `apps/${roles[0]}/main.ts`]
         : ['apps/cli/main.ts', 'start', '--roles', roles.join(',')];
-    const child = spawn(process.execPath, [...nodeArgs, join(root, main[0] ?? ''), ...main.slice(1)], {
+    const child = spawn(process.execPath, [...asStarted, ...nodeArgs, join(root, main[0] ?? ''), ...main.slice(1)], {
       cwd: root,
       env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', ...env },
       stdio: ['ignore', 'ignore', 'pipe'],
