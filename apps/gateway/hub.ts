@@ -23,6 +23,11 @@ import { Signals, type SignalTimes } from './signals.ts';
 import { Sweeper } from './sweep.ts';
 import { Turns } from './turns.ts';
 
+/**
+ * A replay that was rung at while it read the end reads again, so often at most: then the feed's next read brings the rest.
+ * For a user to whom something comes in every round trip to the store it would never end.
+ */
+const MOST_RUNG = 3;
 /** Entries that a replay reads at a time. */
 const REPLAY_COUNT = 64;
 /** Thousands who leave at once do not hold up the sends of those who stay: so many under way, so few begun in a turn. */
@@ -159,6 +164,7 @@ export class Hub {
     if (!feed) return;
     session.state = 'replaying';
     const renderer = new Renderer();
+    let rung = 0;
     while (session.open && session.state === 'replaying') {
       if (session.congested) return this.#pause(session);
       const from = session.offset;
@@ -178,13 +184,15 @@ export class Hub {
       // No entry is left between a trimmed stretch and what comes next.
       if (list.length === 0 && trimmed) session.offset = maxId(session.offset, trimmed);
       const atEnd = list.length < REPLAY_COUNT && (list.length === 0 || session.offset === list.at(-1)?.id);
-      if (!atEnd || feed.rings !== rings) continue;
+      const again = feed.rings !== rings;
+      if (!atEnd || (again && ++rung < MOST_RUNG)) continue;
       // The live sessions were there before this read: what they have beyond its end is no entry (a tail that was lost).
       session.offset = maxId(session.offset, position);
       if (feed.live.size === 0) feed.position = session.offset;
       else if (compareIds(session.offset, feed.position) < 0) continue;
       session.state = 'live';
       feed.live.add(session);
+      if (again) this.mark(feed, 'replay');
       if (!session.liveTold) {
         session.liveTold = true;
         session.send({ type: 'live', offset: session.offset });

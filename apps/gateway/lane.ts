@@ -150,11 +150,14 @@ export class Lane {
       else if (feeds.push(feed) >= FEEDS_PER_READ) break;
     }
     if (feeds.length === 0) return 0;
+    const rings = feeds.map((feed) => feed.rings);
     const count = Math.min(LONGEST_STRETCH, Math.floor(ENTRIES_PER_READ / feeds.length));
     const batches = await this.#readInboxes(connection, feeds, count);
     const byKey = new Map(batches.map((batch) => [batch.key, batch]));
     let entries = 0;
-    for (const feed of feeds) {
+    for (const [i, feed] of feeds.entries()) {
+      // A session may have joined over this read, and asked for another.
+      const again = feed.rings !== rings[i];
       this.#ctx.metrics.inboxReads.of(feed.cause).inc();
       const batch = byKey.get(feed.inboxKey);
       const full = batch !== undefined && batch.entries.length >= count;
@@ -162,14 +165,14 @@ export class Lane {
       if (feed.cause === 'sweep' && (batch || feed.broken)) this.#events.onOverlooked(feed);
       // Repaired, and nothing new: what was set aside meanwhile is told of all the same.
       if (!batch && !feed.gapPending) {
-        this.#dirty.delete(feed);
+        if (!again) this.#dirty.delete(feed);
         continue;
       }
       entries += batch?.entries.length ?? 0;
       const handed = this.#events.onEntries(feed, batch ?? { key: feed.inboxKey, entries: [] }, full);
       if (handed) await handed; // when it fails the feed stays dirty
       this.#dirty.delete(feed);
-      if (full) this.#dirty.add(feed); // to the end of the line
+      if (full || feed.rings !== rings[i]) this.#dirty.add(feed); // to the end of the line
     }
     this.#events.onBatch();
     return entries;

@@ -5,6 +5,9 @@
  * for an asynchronous listener, or in an iterator's queue. Whoever keeps something back takes a `Hold` first; offsets
  * that come after it are kept with the latest hold and count only once it and all before it are released. Without holds,
  * the usual case, a message costs two assignments here.
+ *
+ * What was shown waits only for what the application is still busy with (`keep`), never for a hole: after a restart what
+ * comes again after the offset is told by it from what is new, in the channels that went on beside the hole too.
  */
 import { compareOffsets } from './offsets.ts';
 import type { ClientStorage } from './storage.ts';
@@ -20,7 +23,6 @@ export const ACK_EVERY = 50;
 
 export class Hold {
   offset: string | undefined;
-  shown: Map<string, number> | undefined;
   count = 1;
   private readonly released: () => void;
 
@@ -38,6 +40,15 @@ export class Hold {
     this.count -= 1;
     if (this.count === 0) this.released();
   }
+}
+
+/** What is to be released once. */
+export type Kept = Pick<Hold, 'release'>;
+
+/** The application is busy with an event; what is shown after that one is remembered here. */
+interface Busy {
+  shown: Map<string, number> | undefined;
+  done: boolean;
 }
 
 export interface AcksOptions {
@@ -62,6 +73,7 @@ export class Acks {
   private acked: string | undefined;
   private shown = new Map<string, number>();
   private readonly holds: Hold[] = [];
+  private readonly busy: Busy[] = [];
   private count = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private ackedAt = Number.NEGATIVE_INFINITY;
@@ -90,9 +102,27 @@ export class Acks {
     return hold;
   }
 
+  /**
+   * The application is busy with an event until the release; `hold` is that of the open hole from which it was shown. To be
+   * taken before the event is marked.
+   */
+  keep(hold?: Hold): Kept {
+    const kept = hold?.retain() ?? this.hold();
+    const busy: Busy = { shown: undefined, done: false };
+    this.busy.push(busy);
+    return {
+      release: () => {
+        busy.done = true;
+        while (this.busy[0]?.done)
+          for (const [channel, seq] of this.busy.shift()!.shown ?? []) this.shown.set(channel, seq);
+        kept.release();
+      },
+    };
+  }
+
   /** The seq was handed to the application, or is one's own. */
   mark(channel: string, seq: number): void {
-    const last = this.holds[this.holds.length - 1];
+    const last = this.busy[this.busy.length - 1];
     if (last === undefined) this.shown.set(channel, seq);
     else {
       last.shown ??= new Map();
@@ -118,8 +148,7 @@ export class Acks {
 
   private advance(): void {
     while (this.holds.length > 0 && this.holds[0]!.count === 0) {
-      const { offset, shown } = this.holds.shift()!;
-      if (shown !== undefined) for (const [channel, seq] of shown) this.shown.set(channel, seq);
+      const { offset } = this.holds.shift()!;
       // Frames that are sent again after a reconnect carry older offsets than those already handled.
       if (offset !== undefined && (this.handled === undefined || compareOffsets(offset, this.handled) > 0)) {
         this.handled = offset;

@@ -141,10 +141,10 @@ export class Incoming {
     const busy = events.emit(event.type, event as never);
     const busyToo = events.emit('event', event);
     if (busy !== undefined || busyToo !== undefined) {
-      const kept = hold?.retain() ?? this.acks.hold();
+      const kept = this.acks.keep(hold);
       void Promise.all([busy, busyToo]).then(() => kept.release());
     }
-    if (event.type === 'message') this.inlets.push(event, () => hold?.retain() ?? this.acks.hold());
+    if (event.type === 'message') this.inlets.push(event, () => this.acks.keep(hold));
     this.acks.mark(event.channel, shown);
   }
 

@@ -2,18 +2,18 @@
  * The queue behind `for await (const message of client.messages())`. Each queued message holds the acks until the loop
  * comes for the next one: what a consumer was not given, or died over, comes again.
  */
-import type { Hold } from './acks.ts';
+import type { Kept } from './acks.ts';
 import type { Message } from './events.ts';
 
 interface Queued {
   message: Message;
-  hold: Hold;
+  hold: Kept;
 }
 
 export class Inlet implements AsyncIterableIterator<Message> {
   readonly channel: string | undefined;
   private readonly queue: Queued[] = [];
-  private taken: Hold | undefined;
+  private taken: Kept | undefined;
   private waiting: { resolve: (result: IteratorResult<Message>) => void; reject: (error: Error) => void }[] = [];
   private ended = false;
   private error: Error | undefined;
@@ -40,7 +40,7 @@ export class Inlet implements AsyncIterableIterator<Message> {
     return this.ended;
   }
 
-  push(message: Message, hold: Hold): void {
+  push(message: Message, hold: Kept): void {
     const waiting = this.waiting.shift();
     if (waiting === undefined) this.queue.push({ message, hold });
     else {

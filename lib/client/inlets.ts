@@ -3,7 +3,7 @@
  * told to wait, so when one is full the client lets what comes pass by, unacked, and asks for it again in a new session
  * when half is free; its own sends go on meanwhile.
  */
-import type { Hold } from './acks.ts';
+import type { Kept } from './acks.ts';
 import type { Message } from './events.ts';
 import { Inlet } from './inlet.ts';
 
@@ -31,7 +31,7 @@ export class Inlets {
   }
 
   /** Each that takes the message gets a hold of its own. */
-  push(message: Message, hold: () => Hold): void {
+  push(message: Message, hold: () => Kept): void {
     for (const inlet of this.open) {
       if (inlet.channel === undefined || inlet.channel === message.channel) inlet.push(message, hold());
     }

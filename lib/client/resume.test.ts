@@ -4,6 +4,7 @@ import { MemoryStorage } from './index.ts';
 import { until } from './scripted-server.ts';
 
 const DM = 'dm:alice:bob';
+const OTHER = 'dm:bob:carol';
 
 describe('resume', () => {
   it('continues after a cut connection with what came meanwhile, each message once and in order', async () => {
@@ -62,6 +63,29 @@ describe('resume', () => {
     await until('the rest shown', () => second.shown.length === 2);
     // Two never reached the inbox: the stored seq of the channel shows the hole.
     expect(second.shown).toEqual(['two', 'three']);
+  });
+
+  it('that ended in the middle of a hole does not show again what other channels have shown beside it', async () => {
+    const server = await startServer();
+    const storage = new MemoryStorage();
+    const first = newClient(server, { storage });
+    await first.client.connect();
+    server.post(DM, 'alice', 'one');
+    await until('one shown', () => first.shown.length === 1);
+    server.historyStatus = 503;
+    server.post(DM, 'alice', 'two', { to: [] });
+    server.post(DM, 'alice', 'three');
+    server.post(OTHER, 'carol', 'beside');
+    await first.client.send({ to: 'carol', content: 'own' });
+    server.post(OTHER, 'carol', 'beside it too');
+    await until('beside shown', () => first.shown.length === 3);
+    await first.client.close();
+    server.historyStatus = 200;
+    const second = newClient(server, { storage });
+    await second.client.connect();
+    server.post(OTHER, 'carol', 'later');
+    await until('the rest shown', () => second.shown.length >= 3 && second.shown.includes('later'));
+    expect(second.shown.toSorted()).toEqual(['later', 'three', 'two']);
   });
 
   it('drops by id what comes again under a new offset, and shows another message under a used seq', async () => {

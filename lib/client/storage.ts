@@ -10,7 +10,10 @@ export interface OutboxItem {
   at: number;
 }
 
-/** Always of one moment: after a restart from here, everything after `offset` comes, and no seq up to `shown` again. */
+/**
+ * After a restart from here, everything after `offset` comes that was not shown, and no seq up to `shown` again. `shown` may
+ * be ahead of the offset, which waits where a channel has a hole.
+ */
 export interface Progress {
   offset: string | undefined;
   /** Channel → the highest seq that was handled. In a save only the channels that changed. */

@@ -88,11 +88,16 @@ export class Crowd {
         channel = (await this.#apis.get(maker)!.createGroup({ title, members: others })).channel;
       }
       this.#journal.write(['channel', this.#journal.now, channel, draft.members]);
-      const place: Place = { ...draft, channel, last: 0 };
+      const place: Place = { ...draft, channel, last: 0, own: new Map() };
       this.#places.set(channel, place);
       for (const user of place.members) this.#placesOf.set(user, [...(this.#placesOf.get(user) ?? []), place]);
     }
     this.#byKind = Map.groupBy(this.#places.values(), ({ kind }) => kind);
+    for (const device of this.#devices) {
+      const direct = this.#placesOf.get(device.user)!.filter(({ kind }) => kind === 'direct');
+      const users = direct.map(({ members }) => members.find((member) => member !== device.user)!);
+      device.look({ users, channels: direct.map(({ channel }) => channel) });
+    }
   }
 
   #seen(channel: string, seq: number): void {
@@ -170,6 +175,7 @@ export class Crowd {
     this.#await(n, answer, ({ seq }) => {
       device.reached(channel, seq);
       if (verb !== 'send') return;
+      this.#wrote(channel, device.user, seq);
       device.own.push({ channel, seq });
       if (device.own.length > OWN_KEPT) device.own.shift();
     });
@@ -180,7 +186,15 @@ export class Crowd {
     const n = ++this.#n;
     this.#note(n, 'send', channel, user, -1, 0);
     const post = () => this.#apis.get(user)!.post({ channel, content: textOf(n), client_id: clientIdOf(n) });
-    this.#await(n, insist(post), ({ seq }) => this.#seen(channel, seq));
+    this.#await(n, insist(post), ({ seq }) => {
+      this.#seen(channel, seq);
+      this.#wrote(channel, user, seq);
+    });
+  }
+
+  #wrote(channel: string, user: string, seq: number): void {
+    const { own } = this.#places.get(channel)!;
+    own.set(user, Math.max(seq, own.get(user) ?? 0));
   }
 
   #note(n: number, verb: Verb, channel: string, user: string, device: number, target: number): void {
@@ -284,6 +298,28 @@ export class Crowd {
       for (const user of members) this.#write('send', channel, this.#random.pick(this.#devicesOf.get(user)!), 0);
     }
     await this.settle(withinMs);
+    await this.#lookAround(withinMs);
+  }
+
+  /** Ticks and presence take a moment more than messages. */
+  async #lookAround(withinMs: number): Promise<void> {
+    for (const deadline = performance.now() + withinMs; ; await sleep(200)) {
+      const screens = this.#devices.map((device) =>
+        device.screen(
+          (channel) => this.#places.get(channel)!.own.get(device.user) ?? 0,
+          (channel, seq) => this.#readByOther(channel, device.user) >= seq,
+        ),
+      );
+      if (!screens.every(({ final }) => final) && performance.now() < deadline) continue;
+      for (const { entries } of screens) for (const entry of entries) this.#journal.write(entry);
+      return;
+    }
+  }
+
+  #readByOther(channel: string, user: string): number {
+    const { members, own } = this.#places.get(channel)!;
+    const other = members.find((member) => member !== user)!;
+    return Math.max(own.get(other) ?? 0, ...this.#devicesOf.get(other)!.map((device) => device.hasRead(channel)));
   }
 
   async leave(): Promise<void> {

@@ -6,7 +6,7 @@ import {
   MillraceClient,
   MillraceError,
 } from '../../../lib/client/index.ts';
-import { type Journal, numberOf, textOf } from '../ledger/journal.ts';
+import { type Entry, type Journal, numberOf, textOf } from '../ledger/journal.ts';
 import type { Random } from '../random.ts';
 import { tapped } from './tap.ts';
 
@@ -43,6 +43,7 @@ export class Device {
   readonly #storage: ClientStorage = new MemoryStorage();
   readonly #reads = new Map<string, number>();
   readonly #webSocket: typeof WebSocket;
+  #looksAt: { users: readonly string[]; channels: readonly string[] } = { users: [], channels: [] };
   #listening = false;
 
   constructor(options: DeviceOptions) {
@@ -116,11 +117,48 @@ export class Device {
     this.#options.seen(channel, seq);
   }
 
+  /** What its screen shows besides messages: who is online, and the ticks of its direct channels. */
+  look(at: { users: readonly string[]; channels: readonly string[] }): void {
+    this.#looksAt = at;
+    this.client.watch(at.users);
+    for (const channel of at.channels) this.client.receipts(channel);
+  }
+
+  /**
+   * What it shows there, of its user's last messages, which all have received: whether that is final, and the entries
+   * that say so. `isRead` knows better than the device.
+   */
+  screen(
+    last: (channel: string) => number,
+    isRead: (channel: string, seq: number) => boolean,
+  ): { final: boolean; entries: Entry[] } {
+    const { now } = this.#options.journal;
+    const { users, channels } = this.#looksAt;
+    const entries: Entry[] = [];
+    let final = true;
+    for (const user of users) {
+      const status = this.client.presence(user)?.status ?? 'unknown';
+      final &&= status === 'online';
+      entries.push(['presence', now, this.index, user, status]);
+    }
+    for (const channel of channels) {
+      const seq = last(channel);
+      const tick = this.client.tick(channel, seq);
+      final &&= tick === 'read' || (tick === 'delivered' && !isRead(channel, seq));
+      entries.push(['tick', now, this.index, channel, seq, tick]);
+    }
+    return { final, entries };
+  }
+
   read(channel: string, seq: number): void {
     const { journal } = this.#options;
     if (seq > (this.#reads.get(channel) ?? 0)) this.#reads.set(channel, seq);
     journal.write(['read', journal.now, this.index, channel, seq]);
     this.client.read(channel, seq);
+  }
+
+  hasRead(channel: string): number {
+    return this.#reads.get(channel) ?? 0;
   }
 
   /** Only with nothing under way: an application that ends over a send does not know what became of it. */
@@ -140,6 +178,7 @@ export class Device {
     this.#listening = true;
     this.away = false;
     this.client = this.#open();
+    this.look(this.#looksAt);
     void this.client.connect().catch(() => undefined); // told by `closed`
   }
 }

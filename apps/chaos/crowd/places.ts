@@ -9,13 +9,15 @@ export interface Place {
   guest?: { user: string; inside: boolean; busy: boolean };
   /** The highest seq that anybody knows of. */
   last: number;
+  /** user → their own last message. */
+  own: Map<string, number>;
 }
 
 const SMALL = 5;
 /** Beyond `receipts_up_to` (32). */
 const LARGE = 40;
 
-export type Draft = Omit<Place, 'channel' | 'last'>;
+export type Draft = Omit<Place, 'channel' | 'last' | 'own'>;
 
 export function draftPlaces(users: readonly string[]): Draft[] {
   const drafts: Draft[] = [];

@@ -1,4 +1,5 @@
 /** The ledger as it is read back: what was written, and what each device showed, in the order of the file. */
+import type { Tick } from '../../../lib/client/index.ts';
 import type { Findings } from './findings.ts';
 import { type Entry, readJournal, type Verb } from './journal.ts';
 import { Spared } from './spared.ts';
@@ -57,6 +58,8 @@ interface ReceiptSeen extends Mark {
   channel: string;
   user: string;
   device: number;
+  /** What they had done by then, as far as the file tells. */
+  known: Mark;
 }
 
 const ADDED = 'added ';
@@ -75,6 +78,7 @@ export class Account {
   /** channel → user → what they did, as far as the file has been read. */
   readonly marks = new Map<string, Map<string, Mark>>();
   readonly changes: { channel: string; user: string; action: string; done: boolean }[] = [];
+  readonly ticks: { device: number; channel: string; seq: number; tick: Tick }[] = [];
   readonly #changeOf = new Map<number, (typeof this.changes)[number]>();
   readonly #doubtful: ReceiptSeen[] = [];
   /** channel and user → the seqs of their joining. */
@@ -92,6 +96,7 @@ export class Account {
     for await (const entry of readJournal(file)) account.#take(entry, findings);
     account.#judgeReceipts(findings);
     account.spared.judge(findings);
+    account.#judgeTicks(findings);
     return account;
   }
 
@@ -156,7 +161,7 @@ export class Account {
         const known = this.mark(channel, user);
         if (delivered <= known.delivered && read <= known.read) return;
         // It may be by an own write whose `accepted` is still on its way.
-        this.#doubtful.push({ at, channel, user, device, delivered, read });
+        this.#doubtful.push({ at, channel, user, device, delivered, read, known: { ...known } });
         return;
       }
       case 'left':
@@ -176,6 +181,13 @@ export class Account {
       }
       case 'changed':
         this.#changeOf.get(entry[2])!.done = true;
+        return;
+      case 'tick':
+        this.ticks.push({ device: entry[2], channel: entry[3], seq: entry[4], tick: entry[5] });
+        return;
+      case 'presence':
+        if (entry[4] !== 'online')
+          findings.add('presence', `${entry[3]} is ${entry[4]} for ${this.devices[entry[2]]!.name}`);
         return;
       case 'error':
         findings.add('complaints', `${this.devices[entry[2]]!.name}: ${entry[3]}`, this.#phase);
@@ -230,6 +242,16 @@ export class Account {
     this.spared.shown(write.n, device.user, write.phase, at - write.at);
   }
 
+  #judgeTicks(findings: Findings): void {
+    for (const { device, channel, seq, tick } of this.ticks) {
+      const { user, name } = this.devices[device]!;
+      const other = this.channels.get(channel)?.find((member) => member !== user);
+      const { delivered, read } = this.mark(channel, other ?? user);
+      const should: Tick = read >= seq ? 'read' : delivered >= seq ? 'delivered' : 'sent';
+      if (tick !== should) findings.add('ticks', `${name}: ${channel} ${seq} has the tick ${tick}, not ${should}`);
+    }
+  }
+
   /** A watermark may come of what its user wrote, before they know that it is accepted. */
   #judgeReceipts(findings: Findings): void {
     const own = new Map<string, Write[]>();
@@ -242,12 +264,11 @@ export class Account {
         else own.set(key, [write]);
       }
     }
-    for (const { at, channel, user, device, delivered, read } of this.#doubtful) {
-      const reached = (own.get(`${channel} ${user}`) ?? []).some(
-        (w) => w.at <= at && w.seq >= delivered && w.seq >= read,
-      );
-      const joined = [...(this.#joined.get(`${channel} ${user}`) ?? [])].some((seq) => seq >= delivered && seq >= read);
-      if (reached || joined) continue;
+    for (const { at, channel, user, device, delivered, read, known } of this.#doubtful) {
+      const key = `${channel} ${user}`;
+      const wrote = (own.get(key) ?? []).filter((write) => write.at <= at).map(({ seq }) => seq);
+      const reached = Math.max(0, ...wrote, ...(this.#joined.get(key) ?? []));
+      if (delivered <= Math.max(known.delivered, reached) && read <= Math.max(known.read, reached)) continue;
       findings.add(
         'receipts',
         `${this.devices[device]!.name} at ${at} ms: ${user} had ${delivered}, read ${read} of ${channel}`,

@@ -16,7 +16,9 @@ export const PROMISES = {
   archivedWrong: 'in the archive with another text or state than was written',
   members: 'membership changes that the channel does not show as they were made',
   receipts: 'watermarks that say more than was received and read, or in the end less',
+  ticks: 'ticks that do not say how far the other one came',
   unread: 'conversation lists whose counts or marks are wrong',
+  presence: 'people who are connected, and read as offline',
   noticed: 'outages of some shards that those on the others noticed',
   complaints: 'what devices and processes complained about',
 } as const;

@@ -8,6 +8,7 @@
  */
 import { createReadStream, createWriteStream, type WriteStream } from 'node:fs';
 import { createInterface } from 'node:readline';
+import type { Tick } from '../../../lib/client/index.ts';
 
 export type Verb = 'send' | 'edit' | 'delete';
 
@@ -60,6 +61,9 @@ export type Entry =
   /** A member is to be added or removed; and has been, as far as the answer says. */
   | [kind: 'change', at: number, n: number, channel: string, user: string, action: 'added' | 'removed']
   | [kind: 'changed', at: number, n: number]
+  /** In the end, with everybody there: what the device shows of its user's last message, and of somebody it watches. */
+  | [kind: 'tick', at: number, device: number, channel: string, seq: number, tick: Tick]
+  | [kind: 'presence', at: number, device: number, user: string, status: string]
   /** What a device complained about. */
   | [kind: 'error', at: number, device: number, what: string];
 

@@ -4,7 +4,7 @@ import { FAULTS } from '../faults/index.ts';
 import { linesOf, rowsOf, tableOf } from './report.ts';
 import { run } from './run.ts';
 
-const NAMES = ['gateway-kill', 'fanout-kill', 'archiver-kill', 'redis-restart'];
+const NAMES = ['gateway-kill', 'fanout-kill', 'archiver-kill', 'presence-kill', 'pusher-kill', 'redis-restart'];
 
 it('whatever dies under traffic, the ledger finds nothing lost, out of order or shown twice, and no other promise broken', async () => {
   const log: string[] = [];

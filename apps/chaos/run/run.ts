@@ -29,6 +29,7 @@ export interface RunOptions {
   nodeArgs?: readonly string[];
   /** The folder whose sources run and are judged: a mutant's; this repository without it. */
   root?: string;
+  env?: Record<string, string>;
   /** How long all may take to settle after the last write. */
   settleMs: number;
   processesPerRole: number;
@@ -52,7 +53,10 @@ const LAST_WORDS_MS = 30_000;
 export const MIXED = 'mixed';
 
 export async function run(options: RunOptions): Promise<Outcome> {
-  const env = Object.assign({}, ...options.faults.map((fault) => fault.env ?? {})) as Record<string, string>;
+  const env = Object.assign({}, ...options.faults.map((fault) => fault.env ?? {}), options.env) as Record<
+    string,
+    string
+  >;
   const needs = new Set(options.faults.flatMap((fault) => fault.needs ?? []));
   const crowd = new CrowdProcess(options);
   const onOutage = (partitions: readonly number[]) => crowd.obey({ order: 'outage', partitions });
