@@ -148,10 +148,16 @@ export class CassandraArchive implements Archive {
   }
 
   async isEmpty(): Promise<boolean> {
-    return this.#run('look whether there is anything', async () => {
-      const { rows } = await this.#read(this.#queries.any, [], 1);
-      return rows.length === 0;
-    });
+    try {
+      return await this.#run('look whether there is anything', async () => {
+        const { rows } = await this.#read(this.#queries.any, [], 1);
+        return rows.length === 0;
+      });
+    } catch (error) {
+      // An operator has yet to apply the schema: there is nothing.
+      if (error instanceof ArchiveError && error.code === 'schema') return true;
+      throw error;
+    }
   }
 
   async channel(channel: string): Promise<ArchivedChannel> {
