@@ -133,6 +133,21 @@ describe('reconnecting', () => {
     await expect(client.connect()).rejects.toThrow(/4001: unauthenticated: the token has expired/);
   });
 
+  it('tells of a hello that the server could not answer for the moment as of a lost connection, and no error', async () => {
+    const server = await startServer();
+    server.refuse = (socket) => {
+      server.refuse = undefined;
+      socket.send(JSON.stringify({ type: 'error', code: 'unavailable', message: 'not now' }));
+      socket.close(1012);
+    };
+    const { client, errors } = newClient(server);
+    const reasons: string[] = [];
+    client.on('disconnected', ({ reason }) => void reasons.push(reason));
+    await client.connect();
+    expect(reasons).toEqual(['unavailable: not now']);
+    expect(errors).toEqual([]);
+  });
+
   it('rejects connect({ retry: false }) when nobody is there', async () => {
     const server = await startServer();
     const { client } = newClient(server);
