@@ -5,7 +5,7 @@ import { ensureRedis } from '../../ops/redis/install.ts';
 import { canBeDone, FAULTS, type Fault } from './faults/index.ts';
 import { MUTANTS, type Mutant } from './mutants/mutants.ts';
 import { overlay } from './mutants/overlay.ts';
-import { PATIENCE_MS, shortRun } from './mutants/try.ts';
+import { shortRun } from './mutants/try.ts';
 import { ARCHIVES, type ArchiveKind } from './run/arena.ts';
 import { jsonOf, linesOf, tableOf } from './run/report.ts';
 import { run } from './run/run.ts';
@@ -77,9 +77,9 @@ function parseFaults(text: string): 'all' | Fault[] {
 
 /** What is not asked for is as in the short run that finds it. */
 function shorten(mutant: Mutant): void {
-  const { seconds, perSecond: rate, users, faults } = shortRun(mutant);
-  for (const [name, value] of Object.entries({ seconds, rate, users, faults })) {
-    if (program.getOptionValueSource(name) === 'default') program.setOptionValue(name, value);
+  const { seconds, perSecond: rate, users, faults, seed } = shortRun(mutant);
+  for (const [name, value] of Object.entries({ seconds, rate, users, faults, seed })) {
+    if (program.getOptionValueSource(name) !== 'cli') program.setOptionValue(name, value);
   }
 }
 
@@ -105,7 +105,7 @@ const outcome = await run({
   ...{ faults, topology, archive, seconds, seed, users, say },
   ...(options.messages === undefined ? {} : { messages: options.messages }),
   perSecond: rate,
-  settleMs: mutant ? PATIENCE_MS : 120_000,
+  settleMs: mutant ? shortRun(mutant).settleMs : 120_000,
   processesPerRole: 2,
   progressEveryMs: 5_000,
   ...(mutant ? overlay(mutant.edits) : {}),

@@ -1,6 +1,8 @@
 /** The verdict of `npm run chaos` is itself tested: faults planted in the product are found, and nothing else is. */
+import { readFileSync } from 'node:fs';
 import pLimit from 'p-limit';
 import { expect, it } from 'vitest';
+import { PROMISES, type Promised } from './ledger/findings.ts';
 import { MUTANTS, SMALL_INBOX } from './mutants/mutants.ts';
 import { tryMutant, tryProduct } from './mutants/try.ts';
 import { linesOf } from './run/report.ts';
@@ -23,4 +25,14 @@ it.each(chosen)('finds it when $does', concurrent, async (mutant) => {
   const log: string[] = [];
   const outcome = await limit(() => tryMutant(mutant, (line) => void log.push(line)));
   expect(outcome.verdict.findings.broken, [...log, ...linesOf(outcome)].join('\n')).toContain(mutant.breaks);
+});
+
+/** What nothing of the product's can break alone. */
+const NOT_PLANTED: readonly Promised[] = ['complaints'];
+
+it('every promise is broken by a mutant, and docs/proof.md tells of each of them', () => {
+  const broken = new Set<string>([...MUTANTS.map(({ breaks }) => breaks), ...NOT_PLANTED]);
+  expect(Object.keys(PROMISES).filter((promise) => !broken.has(promise))).toEqual([]);
+  const text = readFileSync(new URL('../../docs/proof.md', import.meta.url), 'utf8');
+  expect(MUTANTS.filter(({ name }) => !text.includes(`| \`${name}\` |`))).toEqual([]);
 });

@@ -269,11 +269,11 @@ export class Crowd {
     for (const timer of this.#timers.splice(0)) clearInterval(timer);
     this.#called.resolve();
     await Promise.all(this.#returning);
-    const deadline = performance.now() + withinMs;
+    const started = performance.now();
     for (;;) {
       const missing = this.#missing();
-      const quiet = performance.now() - this.#heardAt > QUIET_MS;
-      if ((missing.length === 0 && quiet) || performance.now() > deadline) return missing.slice(0, 20);
+      const quietMs = performance.now() - Math.max(started, this.#heardAt);
+      if (quietMs > (missing.length === 0 ? QUIET_MS : withinMs)) return missing.slice(0, 20);
       await sleep(100);
     }
   }

@@ -19,7 +19,7 @@ export type Order =
   /** These partitions are down, until told otherwise. */
   | { order: 'outage'; partitions: readonly number[] }
   | { order: 'state' }
-  /** No more writes; everyone comes back; resolves when all is accepted and shown, or after so long. */
+  /** No more writes; everyone comes back; resolves when all is accepted and shown, or when nothing came for so long. */
   | { order: 'settle'; withinMs: number }
   /** Each member writes once into each channel, and reads on: what watermarks and counts are compared after. */
   | { order: 'lastWords'; withinMs: number }

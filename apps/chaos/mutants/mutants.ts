@@ -21,6 +21,10 @@ export interface Mutant {
   fault?: string;
   /** How long people write; 5 without it. */
   seconds?: number;
+  /** Which processes are struck. */
+  seed?: number;
+  /** How long nothing comes before what is missing counts as lost; 5 s without it. */
+  patienceMs?: number;
   /** Found in every `npm test`; the others with CHAOS=full. */
   always?: true;
 }
@@ -203,7 +207,9 @@ export const MUTANTS: readonly Mutant[] = [
     does: 'the archiver moves its position before it has written',
     breaks: 'notArchived',
     fault: 'archiver-kill',
-    seconds: 20,
+    seconds: 16,
+    seed: 6,
+    patienceMs: 25_000,
     edits: [
       {
         file: 'apps/archiver/main.ts',
@@ -316,6 +322,54 @@ export const MUTANTS: readonly Mutant[] = [
         file: 'lua/deliver.lua',
         was: 'if ARGV[at + 9] == user then unread, read = 0, seq else unread = unread + 1 end',
         becomes: 'unread = unread + 1',
+      },
+    ],
+  },
+  {
+    name: 'removed-still-told',
+    does: 'who was removed from a group goes on being told',
+    breaks: 'strange',
+    edits: [
+      {
+        file: 'apps/fanout/recipients.ts',
+        was: 'present: this.#group(present.map((u) => u.user)),',
+        becomes: 'present: this.#group(users.map((u) => u.user)),',
+      },
+    ],
+  },
+  {
+    name: 'refused-for-nothing',
+    does: 'now and then a member is told that there is no such group',
+    breaks: 'refused',
+    edits: [
+      {
+        file: 'lua/append.lua',
+        was: 'if not member or not member.present then',
+        becomes: 'if not member or not member.present or now % 20 == 0 then',
+      },
+    ],
+  },
+  {
+    name: 'answer-left-out',
+    does: 'from a channel’s 20th event on, who sends is never answered',
+    breaks: 'unanswered',
+    edits: [
+      {
+        file: 'apps/gateway/frames.ts',
+        was: 'session.sendText(encodeAccepted({ ...accepted, ref: frame.ref }));',
+        becomes: 'if (accepted.seq < 20) session.sendText(encodeAccepted({ ...accepted, ref: frame.ref }));',
+      },
+    ],
+  },
+  {
+    name: 'joining-without-event',
+    does: 'a member is added, and the channel does not say so',
+    breaks: 'members',
+    edits: [
+      {
+        file: 'lua/put_member.lua',
+        was: "local seq = event(ARGV[4], user, 'added', role)",
+        becomes: 'local seq = head[1]',
       },
     ],
   },

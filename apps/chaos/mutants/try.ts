@@ -4,10 +4,12 @@ import { type Outcome, type RunOptions, run } from '../run/run.ts';
 import type { Edit, Mutant } from './mutants.ts';
 import { overlay } from './overlay.ts';
 
-/** What one can wait for when something has gone wrong: it will not come. */
-export const PATIENCE_MS = 5_000;
-
-export function shortRun({ fault, seconds = 5 }: Pick<Mutant, 'fault' | 'seconds'>): Omit<RunOptions, 'say'> {
+export function shortRun({
+  fault,
+  seconds = 5,
+  seed = 1,
+  patienceMs = 5_000,
+}: Pick<Mutant, 'fault' | 'seconds' | 'seed' | 'patienceMs'>): Omit<RunOptions, 'say'> {
   const faults = fault === undefined ? [] : [faultNamed(fault)];
   return {
     faults,
@@ -16,8 +18,8 @@ export function shortRun({ fault, seconds = 5 }: Pick<Mutant, 'fault' | 'seconds
     seconds,
     perSecond: 250,
     users: 16,
-    seed: 1,
-    settleMs: PATIENCE_MS,
+    seed,
+    settleMs: patienceMs,
     // A process is killed only when another is there.
     processesPerRole: faults.length > 0 ? 2 : 1,
     progressEveryMs: 5_000,
@@ -30,7 +32,7 @@ export function tryMutant(mutant: Mutant, say: (line: string) => void): Promise<
 
 /** It keeps every promise. */
 export function tryProduct(edits: readonly Edit[], fault: string, say: (line: string) => void) {
-  return run({ ...shortRun({ fault }), settleMs: 60_000, ...overlay(edits), say });
+  return run({ ...shortRun({ fault, patienceMs: 60_000 }), ...overlay(edits), say });
 }
 
 function faultNamed(name: string): Fault {

@@ -30,7 +30,7 @@ export interface RunOptions {
   /** The folder whose sources run and are judged: a mutant's; this repository without it. */
   root?: string;
   env?: Record<string, string>;
-  /** How long all may take to settle after the last write. */
+  /** After the last write: how long nothing may come before what is missing counts as lost. */
   settleMs: number;
   processesPerRole: number;
   progressEveryMs: number;
