@@ -77,7 +77,7 @@ function parseFaults(text: string): 'all' | Fault[] {
 
 /** What is not asked for is as in the short run that finds it. */
 function shorten(mutant: Mutant): void {
-  const { seconds, perSecond: rate, users, faults, seed } = shortRun(mutant);
+  const { seconds, perSecond: rate, users, faults, seed } = shortRun(mutant.fault);
   for (const [name, value] of Object.entries({ seconds, rate, users, faults, seed })) {
     if (program.getOptionValueSource(name) !== 'cli') program.setOptionValue(name, value);
   }
@@ -105,7 +105,7 @@ const outcome = await run({
   ...{ faults, topology, archive, seconds, seed, users, say },
   ...(options.messages === undefined ? {} : { messages: options.messages }),
   perSecond: rate,
-  settleMs: mutant ? shortRun(mutant).settleMs : 120_000,
+  settleMs: mutant ? shortRun(mutant.fault).settleMs : 120_000,
   processesPerRole: 2,
   progressEveryMs: 5_000,
   ...(mutant ? overlay(mutant.edits) : {}),

@@ -19,12 +19,6 @@ export interface Mutant {
   breaks: Promised;
   /** The fault of `FAULTS` that it takes to come to light. */
   fault?: string;
-  /** How long people write; 5 without it. */
-  seconds?: number;
-  /** Which processes are struck. */
-  seed?: number;
-  /** How long nothing comes before what is missing counts as lost; 5 s without it. */
-  patienceMs?: number;
   /** Found in every `npm test`; the others with CHAOS=full. */
   always?: true;
 }
@@ -199,27 +193,6 @@ export const MUTANTS: readonly Mutant[] = [
         file: 'apps/archiver/main.ts',
         was: 'const chunk = rows.slice(i, i + perWrite);',
         becomes: 'const chunk = rows.slice(i, i + perWrite).filter(({ seq }) => seq % 20 !== 7);',
-      },
-    ],
-  },
-  {
-    name: 'archiver-ahead',
-    does: 'the archiver moves its position before it has written',
-    breaks: 'notArchived',
-    fault: 'archiver-kill',
-    seconds: 16,
-    seed: 6,
-    patienceMs: 25_000,
-    edits: [
-      {
-        file: 'apps/archiver/main.ts',
-        was: 'const perWrite = ROWS_PER_WRITE[archive.kind];',
-        becomes: `for (const { partition, entries } of batches) {
-      const bounds = { tailMs: LOG_TAIL_MS, ...config };
-      if (entries.length > 0) await verbs.advance(partition, ROLE, entries.at(-1)!.id, bounds, LOG_ROLES);
-    }
-    await new Promise((resolve) => setTimeout(resolve, 1000));
-    const perWrite = ROWS_PER_WRITE[archive.kind];`,
       },
     ],
   },

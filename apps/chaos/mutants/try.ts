@@ -4,22 +4,20 @@ import { type Outcome, type RunOptions, run } from '../run/run.ts';
 import type { Edit, Mutant } from './mutants.ts';
 import { overlay } from './overlay.ts';
 
-export function shortRun({
-  fault,
-  seconds = 5,
-  seed = 1,
-  patienceMs = 5_000,
-}: Pick<Mutant, 'fault' | 'seconds' | 'seed' | 'patienceMs'>): Omit<RunOptions, 'say'> {
+/** How long nothing comes before what is missing counts as lost. */
+const PATIENCE_MS = 5_000;
+
+export function shortRun(fault: string | undefined): Omit<RunOptions, 'say'> {
   const faults = fault === undefined ? [] : [faultNamed(fault)];
   return {
     faults,
     topology: 'standalone',
     archive: 'sqlite',
-    seconds,
+    seconds: 5,
     perSecond: 250,
     users: 16,
-    seed,
-    settleMs: patienceMs,
+    seed: 1,
+    settleMs: PATIENCE_MS,
     // A process is killed only when another is there.
     processesPerRole: faults.length > 0 ? 2 : 1,
     progressEveryMs: 5_000,
@@ -27,12 +25,12 @@ export function shortRun({
 }
 
 export function tryMutant(mutant: Mutant, say: (line: string) => void): Promise<Outcome> {
-  return run({ ...shortRun(mutant), ...overlay(mutant.edits), say });
+  return run({ ...shortRun(mutant.fault), ...overlay(mutant.edits), say });
 }
 
 /** It keeps every promise. */
 export function tryProduct(edits: readonly Edit[], fault: string, say: (line: string) => void) {
-  return run({ ...shortRun({ fault, patienceMs: 60_000 }), ...overlay(edits), say });
+  return run({ ...shortRun(fault), settleMs: 60_000, ...overlay(edits), say });
 }
 
 function faultNamed(name: string): Fault {
