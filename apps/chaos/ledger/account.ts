@@ -239,7 +239,7 @@ export class Account {
     const phase = this.phases[write.phase]!;
     if (device.since > write.at) return;
     phase.longestStallMs = Math.max(phase.longestStallMs, at - write.at);
-    this.spared.shown(write.n, device.user, write.phase, at - write.at);
+    this.spared.shown(write.n, device.user, this.#phase === 0, at - write.at);
   }
 
   #judgeTicks(findings: Findings): void {

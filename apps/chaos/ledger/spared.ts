@@ -30,8 +30,9 @@ export class Spared {
     }
   }
 
-  shown(n: number, user: string, phase: number, tookMs: number): void {
-    if (phase === 0) this.#usual.push(tookMs);
+  /** `calm`: no fault has begun yet. */
+  shown(n: number, user: string, calm: boolean, tookMs: number): void {
+    if (calm) this.#usual.push(tookMs);
     const down = this.#writes.get(n);
     if (down && !this.#isIn(down, user)) this.#spared.push(tookMs);
   }
