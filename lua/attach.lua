@@ -64,7 +64,8 @@ if record[2] then acked, seen = string.match(record[2], '^(%S+) (%d+)') end
 local position = since ~= '' and since or acked or tail
 local known_position = since ~= '' or acked
 local may_be_lost = redis.call('EXISTS', KEYS[10]) == 0
-local gap = compare(position, trimmed) < 0 or (known_position and record[3])
+-- While the device was not known no copy of its user's own messages was kept for it.
+local gap = compare(position, trimmed) < 0 or (known_position and record[3]) or (since ~= '' and not record[2])
   or (seen ~= nil and now - tonumber(seen) > tonumber(ARGV[7]))
   or (may_be_lost and not known_position) -- a device that was known, for all that anybody can tell
 if compare(position, tail) > 0 then

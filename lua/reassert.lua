@@ -3,15 +3,16 @@
 -- sessions in one call.
 --
 -- KEYS  for each session: sessions, devices, inbox, cursor, presence, leaving, served by this gateway, gateways
--- ARGV  1 gateway  2 inbox TTL ms  3… for each session: user, device, session id, the last offset that it was sent
+-- ARGV  1 gateway  2 inbox TTL ms  3 dormant after ms  4… for each session: user, device, session id, the last offset that
+--       it was sent, or told of a gap up to
 -- Reply for each session 0 nothing was missing · 1 registration put back · 2 the device's session is another one ·
 --       3 a key has the wrong type · 4 the device is not known any more, its acks would be passed over: attach again ·
 --       5 a gap: something that the session has not been sent is gone, or its tail was lost (the inbox then goes on after
---       what the session has been sent, unless that is in the clock's future)
+--       what the session has been sent, unless that is in the clock's future), or the device counted as away till now
 --- include ids
 --- include clock
 --- include presence
-local now = now_ms()
+local now, dormant_ms = now_ms(), tonumber(ARGV[3])
 local gateway, stamp = ARGV[1], string.format('%d', now)
 
 local function missed(inbox, reached, trimmed, floor)
@@ -30,7 +31,7 @@ end
 local replies = {}
 for i = 1, #KEYS, 8 do
   local sessions, devices, inbox, cursor = KEYS[i], KEYS[i + 1], KEYS[i + 2], KEYS[i + 3]
-  local at = 3 + (i - 1) / 2
+  local at = 4 + (i - 1) / 2
   local user, device, session, reached = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local mine = gateway .. ' ' .. session
   local present = redis.pcall('HGET', sessions, device)
@@ -45,9 +46,12 @@ for i = 1, #KEYS, 8 do
     if not present then redis.call('HSET', sessions, device, mine) end
     serve(KEYS[i + 4], KEYS[i + 5], KEYS[i + 6], KEYS[i + 7], gateway, user, device, session, stamp)
     if record[1] then
-      redis.call('HSET', devices, 'device:' .. device, string.match(record[1], '^(%S+)') .. ' ' .. stamp, 'seen', stamp)
+      local acked, seen = string.match(record[1], '^(%S+) (%d+)')
+      redis.call('HSET', devices, 'device:' .. device, acked .. ' ' .. stamp, 'seen', stamp)
       local floor = redis.pcall('HGET', cursor, 'floor')
-      if missed(inbox, reached, record[2], type(floor) == 'string' and floor) then reply = 5 end
+      local gap = missed(inbox, reached, record[2], type(floor) == 'string' and floor)
+      -- A failover put back when the device was seen: for one that is away delivery keeps nothing.
+      if gap or now - tonumber(seen) > dormant_ms then reply = 5 end
     end
     redis.pcall('PEXPIRE', inbox, ARGV[2])
   end

@@ -75,3 +75,10 @@ test('a floor, or a trimmed mark, beyond what a session was sent is a gap', asyn
   await store.redis.hset(keys.cursor(keys.partitionOf('bob')), 'floor', `${(await nowMs(store.redis)) + 1000}-0`);
   expect(await reassert('bob', 'ann')).toEqual([5, 5]);
 });
+
+test('a device that counted as away, as a failover left it, is told of a gap, once', async () => {
+  await attached(store.verbs, 'bob');
+  await unseenFor(store.redis, 'bob', 'phone', 8 * DAY_MS);
+  expect(await reassert('bob')).toEqual([5]);
+  expect(await reassert('bob')).toEqual([0]);
+});

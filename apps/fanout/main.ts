@@ -37,6 +37,7 @@ export async function startFanout(ctx: AppContext): Promise<RunningApp> {
     lose: (p) => worker.lose(p),
     handle: (batches) => worker.handle(batches),
     onRetry: () => metrics.retries.of('read_log').inc(),
+    onReconnect: () => worker.forgetMembers(),
   });
 
   const advanced = new Map<number, string>();

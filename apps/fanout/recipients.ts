@@ -47,6 +47,10 @@ export class Recipients {
     return this.#read(event.channel).then((snapshot) => this.#select(snapshot, event.seq));
   }
 
+  forget(): void {
+    this.#groups.clear();
+  }
+
   async #read(channel: string): Promise<Snapshot> {
     // The version first: the members read after it are at least as new.
     const version = await this.#store.command.hget(this.#keys.channel(channel), 'members_version');

@@ -267,6 +267,11 @@ export class FanoutWorker {
     for (const sender of this.#senders) void sender.drain();
   }
 
+  /** Another primary may have lost the memberships that these lists know, and made others under the same versions. */
+  forgetMembers(): void {
+    this.#recipients.forget();
+  }
+
   /** Everything at or below it is delivered to every target. */
   position(source: number): string | undefined {
     const state = this.#sources.get(source);

@@ -205,14 +205,14 @@ export class Hub {
    * before they were read, and nothing later: a client that stops reading right after a gap may have to be told another.
    */
   async tellGap(session: Session, since: string, oldest: string | null): Promise<void> {
-    session.gapToldAt = since;
     const user = session.feed?.user ?? '';
     const { command } = this.ctx.store;
-    const [trimmed, conversations] = await Promise.all([
+    const [trimmed, floor, conversations] = await Promise.all([
       command.hget(this.ctx.keys.devices(user), 'trimmed'),
+      command.hget(this.ctx.keys.cursor(this.ctx.keys.partitionOf(user)), 'floor'),
       command.hgetall(this.ctx.keys.conversations(user)),
     ]);
-    session.gapToldTo = maxId(session.gapToldTo, trimmed ?? ZERO);
+    session.gapToldTo = [session.gapToldTo, trimmed ?? ZERO, floor ?? ZERO].reduce(maxId);
     const channels = Object.entries(conversations).map(([channel, mark]) => ({
       channel,
       last_seq: Number(mark.slice(0, mark.indexOf(' '))),

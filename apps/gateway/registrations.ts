@@ -4,6 +4,7 @@
  * call that changes it is under way nobody can tell.
  */
 import { backOff } from '../../lib/redis/follow.ts';
+import { maxId } from '../../lib/redis/ids.ts';
 import { isRetryable } from '../../lib/redis/retryable.ts';
 import type { Attached, DetachInput, Reasserted } from '../../lib/redis/verbs.ts';
 import type { GatewayContext } from './context.ts';
@@ -49,11 +50,12 @@ export class Registrations {
   /** Puts back what the store has lost of these sessions, in one call. */
   reassert(sessions: readonly Session[]): Promise<Reasserted[]> {
     const { incarnation, verbs } = this.#ctx;
-    const named = sessions.map(({ feed, device, id, offset }) => ({
+    const named = sessions.map(({ feed, device, id, offset, gapToldTo }) => ({
       user: feed?.user ?? '',
       device,
       session: id,
-      offset,
+      // A gap that it was told of is not told again.
+      offset: maxId(offset, gapToldTo),
     }));
     return this.#putting(sessions, verbs.reassert(incarnation, named));
   }

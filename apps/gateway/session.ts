@@ -56,9 +56,7 @@ export class Session {
   liveTold = false;
   /** The store has it, as far as we know. */
   registered = false;
-  /** The offset of which a gap was last told. */
-  gapToldAt = '';
-  /** `trimmed` as it was then: what is removed later is another gap. */
+  /** Of the last gap that was told, `trimmed` or the floor as it was then: what is removed later is another gap. */
   gapToldTo = ZERO;
   /** Monotonic ms: if not every message is acked by then, the device may have lost its network. Undefined: all are. */
   overdueAt: number | undefined;

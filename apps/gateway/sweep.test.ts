@@ -45,7 +45,7 @@ async function crowd() {
   };
   const feeds = Array.from({ length: USERS }, (_, i) => {
     const feed = { user: `user-${i}`, sessions: new Set<Session>(), live: new Set() } as unknown as Feed;
-    const session = { id: `s${i}`, device: 'phone', offset: '0-0', open: true, feed, gapToldAt: '' };
+    const session = { id: `s${i}`, device: 'phone', offset: '0-0', open: true, feed, gapToldTo: '0-0' };
     feed.sessions.add(session as unknown as Session);
     return feed;
   });

@@ -98,9 +98,8 @@ export class Sweeper {
     const { ctx, registrations } = this.#hub;
     if (sessions.length === 0) return;
     try {
-      const offsets = sessions.map(({ offset }) => offset);
       const replies = await registrations.reassert(sessions);
-      await Promise.all(replies.map((reply, i) => this.#repair(sessions[i], offsets[i], reply)));
+      await Promise.all(replies.map((reply, i) => this.#repair(sessions[i], reply)));
     } catch (error) {
       ctx.metrics.retries.of('reassert').inc();
       ctx.logger.warn({ err: error }, 'asserting registrations failed');
@@ -110,16 +109,14 @@ export class Sweeper {
     }
   }
 
-  async #repair(session: Session | undefined, offset: string | undefined, reply: Reasserted): Promise<void> {
-    if (!session?.open || offset === undefined) return;
+  async #repair(session: Session | undefined, reply: Reasserted): Promise<void> {
+    if (!session?.open) return;
     const { ctx } = this.#hub;
     if (reply === 1) ctx.metrics.registrationsRestored.inc();
     // Another session of the device: newer, or one that a failover brought back. Whoever connects again settles it.
     if (reply === 2) session.close('goingAway', 'another session of this device');
     if (reply === 4) await this.#hub.attachAgain(session);
-    // What it has been sent since is no gap; and of one gap it is told once.
-    if (reply === 5 && session.offset === offset && session.gapToldAt !== offset) {
-      await this.#hub.tellGap(session, offset, null);
-    }
+    // Told for nothing when all of it was sent meanwhile, and acked: better than one that is not told.
+    if (reply === 5) await this.#hub.tellGap(session, session.offset, null);
   }
 }

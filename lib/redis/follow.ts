@@ -37,6 +37,8 @@ export interface FollowOptions {
   /** After each round, also an empty or a failed one: never called while a read or a batch does not settle. */
   onRound(): void;
   onRetry(): void;
+  /** The logs are read on a new connection, perhaps of another server, which may have lost a tail. */
+  onReconnect?(): void;
 }
 
 const BLOCK_MS = 500;
@@ -133,12 +135,18 @@ class Lane {
     await this.#loop;
   }
 
+  async #connect(): Promise<BlockingConnection> {
+    const connection = await this.#o.store.blocking(this.#home, this.#o.partitions);
+    connection.onReconnect(() => this.#o.onReconnect?.());
+    return connection;
+  }
+
   async #run(): Promise<void> {
     let failures = 0;
     let busyUntil = 0;
     while (!this.#stopping) {
       try {
-        this.#connection ??= await this.#o.store.blocking(this.#home, this.#o.partitions);
+        this.#connection ??= await this.#connect();
         const asked = new Map(this.positions);
         const streams = [...asked].map(([p, { after }]) => ({ key: this.#o.logKey(p), after }));
         if (streams.length === 0) {

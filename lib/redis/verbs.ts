@@ -218,7 +218,7 @@ export class Verbs extends ScriptCaller<ScriptHost> {
       ...this.#presenceKeys(user, gateway),
     ]);
     const args = sessions.flatMap(({ user, device, session, offset }) => [user, device, session, offset]);
-    return this.run<Reasserted[]>('reassert', keys, [gateway, INBOX_TTL_MS, ...args]);
+    return this.run<Reasserted[]>('reassert', keys, [gateway, INBOX_TTL_MS, DORMANT_AFTER_MS, ...args]);
   }
 
   /** All the users must be of partitions that one command may touch. */
