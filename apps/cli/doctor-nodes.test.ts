@@ -20,7 +20,17 @@ beforeAll(async () => {
     startRedisCluster({ primaries: 3, replicasPerPrimary: 1, extraArgs: careful }),
     startSentinel({ replicas: 2 }),
   ]);
-}, 60_000);
+  const primaries = cluster.nodes.filter(({ role }) => role === 'primary');
+  for (const [url, count] of [...primaries.map(({ url }) => [url, 1] as const), [sentinel.primary.url, 2] as const]) {
+    const redis = new Redis(url);
+    const info = async () => String(await redis.info('replication'));
+    // A replica that has just been attached copies first, and says only after a second that it keeps up.
+    const inStep = (text: string) =>
+      [...text.matchAll(/state=online/g)].length === count && !/min_slaves_good_slaves:0/.test(text);
+    await until('the replicas are in step', 30_000, info, inStep);
+    redis.disconnect();
+  }
+}, 120_000);
 afterAll(() => Promise.all([cluster?.stop(), sentinel?.stop()]));
 
 async function doctor(env: NodeJS.ProcessEnv): Promise<{ all: Finding[]; of(part: string): Finding | undefined }> {
