@@ -159,7 +159,8 @@ async function clockFindings(nodes: readonly Redis[]): Promise<Finding[]> {
         const asked = Date.now();
         const [seconds = 0, micros = 0] = (await redis.time()).map(Number);
         const theirs = seconds * 1000 + micros / 1000;
-        return { node, least: theirs - Date.now(), most: theirs - asked };
+        // Our clock is told in whole milliseconds, rounded down.
+        return { node, least: theirs - (Date.now() + 1), most: theirs - asked };
       } catch (error) {
         const found = `no answer (${error instanceof Error ? error.message : error})`;
         return {

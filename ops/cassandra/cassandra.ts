@@ -59,16 +59,33 @@ export async function startCassandra(options: CassandraOptions = {}): Promise<Ca
   const [jars, java] = await Promise.all([cassandraJars(progress), findJava()]);
   const dir = options.dir === undefined ? temporaryFolder('cassandra') : resolve(options.dir);
   mkdirSync(dir, { recursive: true });
-  // A free port may be taken by someone else before the server binds it: then try others.
+  const restarted = existsSync(join(dir, 'ports.json'));
+  // A free port may be taken by someone else before the server binds it, or while a node is down.
   for (let attempt = 1; ; attempt++) {
     const ports = options.member?.ports ?? (await choosePorts(dir, options.port));
     try {
       return await launch(java, jars, dir, ports, options);
     } catch (error) {
-      const taken = /Address already in use|is in use by another process/i.test(String(error));
-      if (!taken || options.port !== undefined || options.member || attempt >= 3) throw error;
-      rmSync(join(dir, 'ports.json'), { force: true });
+      const taken = error instanceof PortTaken && !options.member && attempt < 5;
+      if (!taken || (error.port === 'native' && options.port !== undefined)) {
+        if (options.dir === undefined) rmSync(dir, { recursive: true, force: true });
+        throw error;
+      }
+      if (error.port === 'storage') await chooseStoragePorts(dir, ports.native);
+      // Clients know a node by this one: who has it may go.
+      else if (restarted) await sleep(2_000);
+      else rmSync(join(dir, 'ports.json'), { force: true });
     }
+  }
+}
+
+/** The server ended because somebody else listens on the port for CQL, or on one of those between nodes. */
+class PortTaken extends Error {
+  readonly port: 'native' | 'storage';
+
+  constructor(port: 'native' | 'storage', message: string) {
+    super(message);
+    this.port = port;
   }
 }
 
@@ -86,7 +103,6 @@ async function launch(
   rmSync(logFile, { force: true });
   writeFileSync(join(dir, 'cassandra.yaml'), cassandraYaml(dir, ports, options.secured, options.member));
   writeFileSync(join(dir, 'logback.xml'), logbackXml(logFile));
-  writeFileSync(join(dir, 'ports.json'), JSON.stringify(ports));
 
   const out = openSync(outFile, 'w');
   // Detached: a Ctrl-C in the terminal must not stop it before the processes that still write to it.
@@ -106,9 +122,12 @@ async function launch(
     if (early !== undefined || Date.now() > deadline) {
       child.kill('SIGKILL');
       const why = early ?? `no answer on port ${ports.native} within ${START_TIMEOUT_MS / 1000} s`;
-      const log = lastLines([outFile, logFile].map(read).join('\n'));
-      if (temporary) rmSync(dir, { recursive: true, force: true });
-      throw new Error(`Cassandra did not start (${why}). The end of its log:\n${log}`);
+      const log = [outFile, logFile].map(read).join('\n');
+      const message = `Cassandra did not start (${why}). The end of its log:\n${lastLines(log)}`;
+      // Said long before the end: it still flushes.
+      if (/is in use by another process/.test(log)) throw new PortTaken('storage', message);
+      if (/Address already in use/.test(log)) throw new PortTaken('native', message);
+      throw new Error(message);
     }
   }
   const contactPoint = `${host}:${ports.native}`;
@@ -139,8 +158,14 @@ async function choosePorts(dir: string, native: number | undefined): Promise<Por
     const kept = JSON.parse(readFileSync(file, 'utf8')) as Ports;
     return { ...kept, native: native ?? kept.native };
   }
-  const [first, second, third] = await Promise.all([freePort(), freePort(), freePort()]);
-  return { native: native ?? first, storage: second, sslStorage: third };
+  return chooseStoragePorts(dir, native ?? (await freePort()));
+}
+
+async function chooseStoragePorts(dir: string, native: number): Promise<Ports> {
+  const [storage, sslStorage] = await Promise.all([freePort(), freePort()]);
+  const ports = { native, storage, sslStorage };
+  writeFileSync(join(dir, 'ports.json'), JSON.stringify(ports));
+  return ports;
 }
 
 function exitOf(child: ChildProcess): Promise<string> {
