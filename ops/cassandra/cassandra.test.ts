@@ -1,11 +1,6 @@
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { temporaryFolder } from '../reaper.ts';
-import { startCassandra } from './cassandra.ts';
 
 const START = join(import.meta.dirname, 'start.ts');
 
@@ -24,24 +19,6 @@ test('prints what to export, and ends with the process that started it, even aft
   const pid = Number(/process (\d+)/.exec(text)?.[1]);
   expect(pid).toBeGreaterThan(0);
   await expect.poll(() => alive(pid), { timeout: 20_000 }).toBe(false);
-}, 600_000);
-
-test('a node comes back at its address, although another process took its port between nodes in the meantime', async () => {
-  const dir = temporaryFolder('cassandra');
-  const first = await startCassandra({ dir });
-  first.kill('SIGKILL');
-  await first.stop();
-  const { storage } = JSON.parse(readFileSync(join(dir, 'ports.json'), 'utf8')) as { storage: number };
-  const other = createServer().listen(storage, '127.0.0.1');
-  await once(other, 'listening');
-  const second = await startCassandra({ dir });
-  try {
-    expect(second.contactPoint).toBe(first.contactPoint);
-  } finally {
-    second.kill('SIGKILL');
-    await second.stop();
-    other.close();
-  }
 }, 600_000);
 
 test('without Java or Maven it says what to install', async () => {

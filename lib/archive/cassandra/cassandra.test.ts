@@ -1,4 +1,6 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -137,7 +139,12 @@ describe('the Cassandra archive', () => {
     const late = await openArchive(keyspace('own'), { logger });
     await expect(late.ready()).rejects.toMatchObject({ code: 'unavailable', retryable: true });
 
+    // Also when another process took its port between nodes in the meantime.
+    const { storage } = JSON.parse(readFileSync(join(folder, 'ports.json'), 'utf8')) as { storage: number };
+    const other = createServer().listen(storage, '127.0.0.1');
+    await once(other, 'listening');
     cassandra = await startCassandra({ dir: folder });
+    other.close();
     for (const each of [archive, late]) {
       await eventually(() => each.write(before));
       expect(await each.page('g:down', { limit: 100, order: 'oldest' })).toEqual(before);
