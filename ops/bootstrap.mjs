@@ -44,6 +44,8 @@ function install() {
  */
 export function run(file, args) {
   install();
+  // What was compiled once is not compiled again by the next process: half of the time until a command runs.
+  process.env.NODE_COMPILE_CACHE ??= join(root, '.millrace', 'compiled');
   const child = spawn(node24, [...nodeArgs, join(root, file), ...args], {
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
   });

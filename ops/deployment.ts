@@ -104,9 +104,10 @@ export class MillraceProcess {
       roles.length === 1
         ? [roles[0] === 'gateway' ? gateway : `apps/${roles[0]}/main.ts`]
         : ['apps/cli/main.ts', 'start', '--roles', roles.join(',')];
+    const { PATH = '', HOME = '', NODE_COMPILE_CACHE = '' } = process.env;
     const child = spawn(process.execPath, [...asStarted, ...nodeArgs, join(root, main[0] ?? ''), ...main.slice(1)], {
       cwd: root,
-      env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', ...env },
+      env: { PATH, HOME, NODE_COMPILE_CACHE, ...env },
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     endWithUs(child, 'now');
