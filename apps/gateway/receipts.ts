@@ -5,7 +5,7 @@
  *
  * A receipt takes no sequence number, is never unread, and makes no receipts.
  */
-import { parseChannel } from '../../lib/protocol/ids.ts';
+import { peerOf } from '../../lib/protocol/ids.ts';
 import { backOff } from '../../lib/redis/follow.ts';
 import {
   type Raised,
@@ -191,10 +191,4 @@ export class Receipts {
     );
     await Promise.all(tells.map((tell) => this.#tells.run(tell)));
   }
-}
-
-/** The other one of a direct channel; undefined in a group. */
-function peerOf(channel: string, user: string): string | undefined {
-  const parsed = parseChannel(channel);
-  return parsed?.kind === 'direct' ? (parsed.a === user ? parsed.b : parsed.a) : undefined;
 }

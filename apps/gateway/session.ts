@@ -67,8 +67,8 @@ export class Session {
   tooFast: number[] | undefined;
   /** Per channel the append in flight: one at a time keeps a sender's order (design, rule 8). */
   sending: Map<string, Promise<void>> | undefined;
-  /** Whose presence it watches, and whether it may see it. */
-  watching: Map<string, boolean> | undefined;
+  /** Whose presence it watches, and whether it may see it, as the look numbered `asOf` found. */
+  watching: Map<string, { visible: boolean; asOf: number }> | undefined;
   /** Whose presence changed while the socket was full. */
   untold: Set<string> | undefined;
   typed: Typed | undefined;

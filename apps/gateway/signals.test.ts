@@ -199,6 +199,38 @@ describe('watch', () => {
     expect(answer.body).toEqual({ presence: [{ user: alice, status: 'offline', last_seen: null }] });
   });
 
+  it('a block made while a look is on its way counts: the older answer does not win', async () => {
+    const [alice, bob] = [somebody('alice'), somebody('bob')];
+    await acquaint(alice, bob);
+    await become(bob, 'online', 9);
+    const watcher = await connect(alice);
+    // The answer to the first question about the two is held: it says that there is no block.
+    const { command } = api.ctx.store;
+    const real = command.hmget;
+    const held = Promise.withResolvers<void>();
+    const asked = Promise.withResolvers<void>();
+    const channel = api.ctx.keys.channel(directChannel(alice, bob));
+    command.hmget = (async (...args: Parameters<typeof real>) => {
+      const answer = await Reflect.apply(real, command, args);
+      if (args[0] === channel && command.hmget !== real) {
+        command.hmget = real;
+        asked.resolve();
+        await held.promise;
+      }
+      return answer;
+    }) as typeof real;
+    try {
+      watcher.send({ type: 'watch', users: [bob], ref: 'w' });
+      await asked.promise;
+      await api.as(bob)(`PUT /v1/blocks/${alice}`);
+      const session = await sessionOf(alice);
+      await until('looked at', 5000, () => (session?.watching?.get(bob)?.asOf ?? 0) > 0);
+    } finally {
+      held.resolve();
+    }
+    expect(await watcher.next('presence', { ref: 'w' })).toMatchObject({ status: 'offline', last_seen: null });
+  });
+
   it('ends with unwatch and with the session, and an idle session holds nothing', async () => {
     const [alice, bob] = [somebody('alice'), somebody('bob')];
     await acquaint(alice, bob);

@@ -1,4 +1,5 @@
 /** What passes through a gateway without being stored: presence and typing. One subscriber hears both. */
+import { parseSignal } from '../../lib/redis/signal-verbs.ts';
 import type { Subscriber } from '../../lib/redis/subscriber.ts';
 import type { GatewayContext } from './context.ts';
 import type { Feed } from './feed.ts';
@@ -22,8 +23,10 @@ export class Signals {
     const own = new Set(Array.from({ length: partitions }, (_, p) => signal(p, ctx.incarnation)));
     this.#subscriber = ctx.store.subscriber({
       message: (channel, text) => {
-        if (own.has(channel)) this.typing.heard(text);
-        else this.watches.heard(channel, text);
+        if (!own.has(channel)) return this.watches.heard(channel, text);
+        const { users, said, other } = parseSignal(text);
+        if (other === undefined) return this.typing.heard(users, said);
+        for (const user of users) this.watches.lookAgain(feedOf(user)?.sessions ?? [], other);
       },
       renewed: (channels) => void this.watches.renew(channels),
       failed: (error) => {

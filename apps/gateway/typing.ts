@@ -79,21 +79,20 @@ export class Typing {
     }
   }
 
-  /** `<user> <user> …`, a line feed, and the frame: for the sessions of these users here. */
-  heard(signal: string): void {
+  /** For the sessions of these users here. */
+  heard(users: readonly string[], frame: string): void {
     if (this.#pressure.late) {
       this.#drop('pressure');
       return;
     }
-    const end = signal.indexOf('\n');
     let bytes: Buffer | undefined;
-    for (const user of signal.slice(0, end).split(' ')) {
+    for (const user of users) {
       for (const session of this.#feedOf(user)?.live ?? []) {
         if (session.congested) {
           this.#drop('congested');
           continue;
         }
-        bytes ??= textFrames([signal.slice(end + 1)]);
+        bytes ??= textFrames([frame]);
         session.sendBytes(bytes);
         this.#ctx.metrics.signalFrames.of('typing').inc();
       }

@@ -11,10 +11,13 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { MillraceError } from '../../lib/protocol/errors.ts';
 import type { UnwatchFrame, WatchFrame } from '../../lib/protocol/frames.ts';
+import { peerOf } from '../../lib/protocol/ids.ts';
+import type { StreamEntry } from '../../lib/redis/blocking.ts';
 import { backOff } from '../../lib/redis/follow.ts';
 import type { Subscriber } from '../../lib/redis/subscriber.ts';
 import type { Caller, GatewayContext } from './context.ts';
 import { type Presence, parsePresence, readPresence, samePresence, UNKNOWN } from './presence.ts';
+import { SecondLooks } from './second-looks.ts';
 import type { Session } from './session.ts';
 import { visibleTo } from './visibility.ts';
 import { textFrames } from './wire.ts';
@@ -52,6 +55,9 @@ export class Watches {
   readonly #byChannel = new Map<string, Watched>();
   /** Those that watch somebody. */
   readonly #sessions = new Set<Session>();
+  readonly #secondLooks = new SecondLooks((session, users) => this.#lookAgain(session, users));
+  /** Numbers the looks at who may see whom, in the order in which they began. */
+  #looks = 0;
   readonly #timer: NodeJS.Timeout;
   #rechecking = false;
   #stopping = false;
@@ -75,15 +81,19 @@ export class Watches {
     const all = users.map((user) => this.#add(session, user));
     try {
       await this.#subscribe(all, added);
+      const asOf = ++this.#looks;
       const [visible] = await Promise.all([
         visibleTo(this.#ctx, caller.user, users),
         this.#read(all.filter((one) => one.state === undefined || !this.#subscriber.hears(one.channel))),
       ]);
-      for (const user of users) if (session.watching?.has(user)) session.watching.set(user, visible.has(user));
       const ref = frame.ref === undefined ? {} : { ref: frame.ref };
-      session.sendBytes(
-        textFrames(all.map((one) => frameOf(one.user, visible.has(one.user) ? one.state : UNKNOWN, ref))),
-      );
+      const answers = all.map((one) => {
+        const seen = visible.has(one.user);
+        const sight = session.watching?.get(one.user);
+        if (sight && asOf > sight.asOf) Object.assign(sight, { visible: seen, asOf });
+        return frameOf(one.user, (sight?.visible ?? seen) ? one.state : UNKNOWN, ref);
+      });
+      session.sendBytes(textFrames(answers));
       this.#ctx.metrics.signalFrames.of('presence').inc(all.length);
     } catch (error) {
       this.#remove(session, added);
@@ -98,6 +108,30 @@ export class Watches {
   /** The session has ended. */
   forget(session: Session): void {
     if (session.watching) this.#remove(session, [...session.watching.keys()]);
+  }
+
+  /** Who is who to the user of these sessions may have changed: it is looked at again, now and a little later. */
+  lookAgain(sessions: Iterable<Session>, user: string): void {
+    for (const session of sessions) if (session.watching?.has(user)) this.#secondLooks.soon(session, [user]);
+  }
+
+  /** These came to the session, which watches somebody: acquaintances may begin or end with them. */
+  met(session: Session, entries: readonly Pick<StreamEntry, 'fields'>[]): void {
+    const { watching, caller } = session;
+    if (!watching || !caller) return;
+    const users = new Set<string>();
+    for (const { fields } of entries) {
+      const [, type, , channel = ''] = fields;
+      if (type === 'message') {
+        const peer = peerOf(channel, caller.user);
+        if (peer !== undefined && watching.get(peer)?.visible === false) users.add(peer);
+      } else if (type === 'created' || type === 'member') {
+        const who = type === 'member' ? fields[fields.indexOf('user', 14) + 1] : caller.user;
+        if (who === caller.user) for (const user of watching.keys()) users.add(user);
+        else if (who !== undefined && watching.has(who)) users.add(who);
+      }
+    }
+    if (users.size > 0) this.#secondLooks.soon(session, users);
   }
 
   /** What was said on a user's channel. */
@@ -131,6 +165,7 @@ export class Watches {
 
   stop(): void {
     this.#stopping = true;
+    this.#secondLooks.stop();
     clearInterval(this.#timer);
   }
 
@@ -144,7 +179,7 @@ export class Watches {
     }
     watched.watchers.add(session);
     session.watching ??= new Map();
-    if (!session.watching.has(user)) session.watching.set(user, false);
+    if (!session.watching.has(user)) session.watching.set(user, { visible: false, asOf: 0 });
     this.#sessions.add(session);
     return watched;
   }
@@ -204,7 +239,7 @@ export class Watches {
     const bytes = textFrames([frameOf(watched.user, state)]);
     let written = 0;
     for (const session of [...watched.watchers]) {
-      if (!session.watching?.get(watched.user)) continue;
+      if (!session.watching?.get(watched.user)?.visible) continue;
       this.#tell(session, watched.user, bytes);
       if (++written % WRITES_AT_ONCE !== 0) continue;
       await nextTurn();
@@ -231,9 +266,9 @@ export class Watches {
     session.untold = undefined;
     for (const user of users) {
       const watched = this.#users.get(user);
-      const visible = session.watching?.get(user);
-      if (watched && visible !== undefined) {
-        this.#tell(session, user, textFrames([frameOf(user, visible ? watched.state : UNKNOWN)]));
+      const sight = session.watching?.get(user);
+      if (watched && sight) {
+        this.#tell(session, user, textFrames([frameOf(user, sight.visible ? watched.state : UNKNOWN)]));
       }
     }
   }
@@ -246,11 +281,10 @@ export class Watches {
       await this.#read([...this.#users.values()]);
       for (const session of [...this.#sessions]) {
         if (this.#stopping) return;
-        const { watching, caller } = session;
-        if (!watching || !caller || !session.open) continue;
+        const { watching } = session;
+        if (!watching || !session.open) continue;
         const users = [...watching.keys()];
-        const visible = await visibleTo(this.#ctx, caller.user, users);
-        for (const user of users) this.#see(session, user, visible.has(user));
+        await this.#look(session, users);
         // No faster than the pace, and never all at once.
         await sleep(Math.min((users.length / PAIRS_PER_S) * 1000, everyMs));
       }
@@ -262,10 +296,31 @@ export class Watches {
     }
   }
 
-  #see(session: Session, user: string, visible: boolean): void {
-    const before = session.watching?.get(user);
-    if (before === undefined || before === visible) return;
-    session.watching?.set(user, visible);
+  async #lookAgain(session: Session, users: readonly string[]): Promise<void> {
+    try {
+      await this.#look(session, users);
+      await sleep((users.length / PAIRS_PER_S) * 1000);
+    } catch (error) {
+      this.#ctx.metrics.retries.of('presence').inc();
+      this.#ctx.logger.warn({ err: error }, 'who may see whose presence was not checked; the next look does it');
+    }
+  }
+
+  async #look(session: Session, users: readonly string[]): Promise<void> {
+    const { caller } = session;
+    if (!caller) return;
+    const asOf = ++this.#looks;
+    const visible = await visibleTo(this.#ctx, caller.user, users);
+    for (const user of users) this.#see(session, user, visible.has(user), asOf);
+  }
+
+  /** A look that began earlier is older: what a later one found stands. */
+  #see(session: Session, user: string, visible: boolean, asOf: number): void {
+    const sight = session.watching?.get(user);
+    if (!sight || asOf < sight.asOf) return;
+    const before = sight.visible;
+    Object.assign(sight, { visible, asOf });
+    if (before === visible) return;
     const state = this.#users.get(user)?.state ?? UNKNOWN;
     if (samePresence(state, UNKNOWN)) return;
     this.#tell(session, user, textFrames([frameOf(user, visible ? state : UNKNOWN)]));

@@ -7,7 +7,7 @@
  */
 import { MillraceError } from '../protocol/errors.ts';
 import type { Conversations, Receipts as ReceiptList } from '../protocol/http.ts';
-import { parseChannel } from '../protocol/ids.ts';
+import { parseChannel, peerOf } from '../protocol/ids.ts';
 import { Backoff, sleep } from './backoff.ts';
 import type { ChannelEvent, ReceiptEvent } from './events.ts';
 
@@ -176,9 +176,4 @@ export class Receipts {
     if (this.channels.size > CHANNELS) this.channels.delete(this.channels.keys().next().value!);
     return known;
   }
-}
-
-function peerOf(channel: string, user: string): string | undefined {
-  const parsed = parseChannel(channel);
-  return parsed?.kind === 'direct' ? (parsed.a === user ? parsed.b : parsed.a) : undefined;
 }

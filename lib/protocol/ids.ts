@@ -70,6 +70,12 @@ export function isPartyTo(channel: Channel, user: string): boolean {
   return channel.kind === 'group' || channel.a === user || channel.b === user;
 }
 
+/** The other one of a direct channel (oneself in notes to oneself); undefined in a group. */
+export function peerOf(channel: string, user: string): string | undefined {
+  const parsed = parseChannel(channel);
+  return parsed?.kind === 'direct' ? (parsed.a === user ? parsed.b : parsed.a) : undefined;
+}
+
 /** Length in UTF-8 bytes; a lone surrogate counts as the three bytes of its replacement. */
 export function utf8Bytes(text: string): number {
   let bytes = text.length;

@@ -2,10 +2,12 @@
  * What a user decides about themselves. A block is in three places: `blocks:{u}:<user>` says whom a user blocks,
  * `blocked_by:{u}:<other>` the reverse, and the direct channel's hash is what sends are checked against. The sets are written
  * first and cleared last, so they name at least what is enforced: the same call again after a crash in between completes
- * either, and an erasure of one of the two finds all of them.
+ * either, and an erasure of one of the two finds all of them. Last of all those who watch are signalled, so that each sees
+ * the other no longer, or again, at once.
  */
 import { directChannel } from '../protocol/ids.ts';
 import { ScriptCaller } from './script-caller.ts';
+import { SignalVerbs } from './signal-verbs.ts';
 import { BELL_ENTRIES } from './verbs.ts';
 
 export interface Erasure {
@@ -15,16 +17,20 @@ export interface Erasure {
 }
 
 export class AccountVerbs extends ScriptCaller {
+  readonly #signals = new SignalVerbs(this.redis, this.keys);
+
   async block(user: string, other: string): Promise<void> {
     await this.redis.sadd(this.keys.blockedBy(other), user);
     await this.redis.sadd(this.keys.blocks(user), other);
     await this.#mark(user, other, 1);
+    await this.#signals.lookAgain(user, other);
   }
 
   async unblock(user: string, other: string): Promise<void> {
     await this.#mark(user, other, 0);
     await this.redis.srem(this.keys.blocks(user), other);
     await this.redis.srem(this.keys.blockedBy(other), user);
+    await this.#signals.lookAgain(user, other);
   }
 
   /** Who blocks the user. */
