@@ -54,6 +54,8 @@ let answers: Gate;
 let reads: Gate;
 let worker: FanoutWorker;
 let unreadable: Set<string>;
+/** Called before the log is read by a pair that catches up. */
+let beforeRead: () => Promise<unknown>;
 
 class HeldVerbs extends Verbs {
   override async deliver(blocks: readonly Block[]) {
@@ -81,6 +83,7 @@ function held(redis: Redis): Redis {
 /** Reads of the log wait at the gate with their answers. */
 function heldLanes(): ScriptLanes {
   const call = async ([command, ...args]: Command): Promise<unknown> => {
+    await beforeRead();
     const reply = await store.redis.call(String(command), ...args);
     await reads.pass();
     return reply;
@@ -104,6 +107,7 @@ beforeEach(async () => {
   answers = new Gate();
   reads = new Gate();
   unreadable = new Set();
+  beforeRead = async () => undefined;
   worker = makeWorker();
   await connect(store.verbs, 'alice');
   await connect(store.verbs, 'bob');
@@ -143,6 +147,16 @@ async function snapshot(): Promise<() => Promise<void>> {
     }
   };
 }
+
+/** All that the log has, as advance.lua does it. Returns up to where. */
+async function trimLog(): Promise<string> {
+  const [last] = await store.redis.xrevrange(keys.log(SOURCE), '+', '-', 'COUNT', 1);
+  await store.redis.hset(keys.positions(SOURCE), 'trimmed', last![0]);
+  await store.redis.xtrim(keys.log(SOURCE), 'MAXLEN', 0);
+  return last![0];
+}
+
+const floorIsSet = () => until('the floor is set', 5_000, () => store.redis.hget(keys.cursor(BOB), 'floor'));
 
 describe('losing and gaining a partition', () => {
   it('an answer from before does not move the cursor over what the new queue holds', async () => {
@@ -230,21 +244,16 @@ describe('a target put back', () => {
     await worker.handle(await entriesAfter(worker.position(SOURCE) ?? ''));
     await bobHas(10);
     await putBack();
-    await store.redis.xtrim(keys.log(SOURCE), 'MAXLEN', 0);
-    const [last] = await store.redis.xinfo('STREAM', keys.log(SOURCE)).then((info) => {
-      const flat = info as unknown[];
-      return [String(flat[flat.indexOf('last-generated-id') + 1])];
-    });
-    await store.redis.hset(keys.positions(SOURCE), 'trimmed', last!);
+    const last = await trimLog();
     await worker.check();
-    await until('the floor is set', 5_000, () => store.redis.hget(keys.cursor(BOB), 'floor'));
+    await floorIsSet();
     await until(
       'the target stands where the log goes on',
       5_000,
       async () => (await store.redis.hget(keys.cursor(BOB), String(SOURCE))) === last,
     );
     await append(1);
-    await worker.handle(await entriesAfter(last!));
+    await worker.handle(await entriesAfter(last));
     await until(
       'what comes later is delivered',
       5_000,
@@ -252,6 +261,41 @@ describe('a target put back', () => {
       (got) => got.at(-1) === 11,
     );
     expect(await connect(store.verbs, 'bob', 'laptop', 'gw1', '1-0')).toMatchObject({ gap: true });
+  });
+
+  it('before the log’s tail, while a worker is late that read no further either: it does not go on from there', async () => {
+    await append(5);
+    const late = worker;
+    await late.handle(await entriesAfter(await late.gain(SOURCE)));
+    await bobHas(5);
+    const putBack = await snapshot();
+    const at = late.position(SOURCE) ?? '';
+    worker = makeWorker();
+    await append(5);
+    await worker.handle(await entriesAfter(await worker.gain(SOURCE)));
+    await bobHas(10);
+    await trimLog();
+    await putBack();
+    await append(1);
+    // From its place to the end the log has one entry, and the target stands where it thinks.
+    await late.handle(await entriesAfter(at));
+    await floorIsSet();
+    await until('what the log holds is delivered', 5_000, async () => (await seqs()).at(-1) === 11);
+  });
+
+  it('before the log’s tail, which is trimmed while the target is being filled', async () => {
+    await append(5);
+    await worker.handle(await entriesAfter(await worker.gain(SOURCE)));
+    await bobHas(5);
+    const putBack = await snapshot();
+    await append(5);
+    await worker.handle(await entriesAfter(worker.position(SOURCE) ?? ''));
+    await bobHas(10);
+    await putBack();
+    let trimmed: Promise<string> | undefined;
+    beforeRead = () => (trimmed ??= trimLog());
+    await worker.check();
+    await floorIsSet();
   });
 
   it('before the log’s tail, found by the worker that takes over', async () => {
@@ -265,7 +309,7 @@ describe('a target put back', () => {
     worker.lose(SOURCE);
     worker = makeWorker();
     await worker.handle(await entriesAfter(await worker.gain(SOURCE)));
-    await until('the floor is set', 5_000, () => store.redis.hget(keys.cursor(BOB), 'floor'));
+    await floorIsSet();
     await until(
       'what the log holds is delivered',
       5_000,

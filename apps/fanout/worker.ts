@@ -101,6 +101,7 @@ export class FanoutWorker {
   }
 
   async handle(batches: LogBatch[]): Promise<void> {
+    await this.#findHoles(batches);
     const senders = new Set<Sender>();
     for (const { partition, entries } of batches) {
       const source = this.#sources.get(partition);
@@ -127,6 +128,26 @@ export class FanoutWorker {
     });
     await Promise.race([Promise.all([...senders].map((s) => s.drain())), bound]);
     clearTimeout(timer);
+  }
+
+  /**
+   * What another worker, to whom the lease went meanwhile, had trimmed before it was read here is no part of what was read:
+   * a target that was put back to before it would take the rest as all there is. Looked up after the read, so never too old.
+   */
+  async #findHoles(batches: LogBatch[]): Promise<void> {
+    const { store, keys } = this.#o;
+    const marks = await Promise.all(batches.map((b) => store.command.hget(keys.positions(b.partition), 'trimmed')));
+    for (const [i, { partition }] of batches.entries()) {
+      const source = this.#sources.get(partition);
+      const trimmed = marks[i];
+      if (!source || !trimmed || compareIds(trimmed, source.readTo) <= 0) continue;
+      for (const pair of source.pairs) {
+        if (pair.catchingUp || compareIds(pair.after, trimmed) >= 0) continue;
+        this.#senderOf.get(pair.target)!.remove(pair);
+        pair.rewind(pair.after);
+        this.#behind(pair);
+      }
+    }
   }
 
   async #enqueue(source: Source, event: LogEvent, senders: Set<Sender>): Promise<void> {
@@ -174,14 +195,15 @@ export class FanoutWorker {
     for (let failures = 0; this.#holds(pair); ) {
       try {
         const from = pair.after;
-        const trimmed = await store.command.hget(keys.positions(pair.source), 'trimmed');
-        // The log no longer holds all that the target lost: its readers are told by a floor, and it goes on from there.
-        const floor = trimmed !== null && compareIds(from, trimmed) < 0;
-        const start = floor ? trimmed : from;
         const readToBefore = this.#sources.get(pair.source)?.readTo;
         // With a floor, from the target's own cursor all the same: trimming is by whole nodes, some of it may be left.
         const command = ['XRANGE', keys.log(pair.source), `(${from}`, '+', 'COUNT', CATCH_UP_COUNT];
         const entries = (await lanes.lane(pair.source).call(command)) as [id: string, fields: string[]][];
+        // In this order: what was trimmed before the read is known after it.
+        const trimmed = await store.command.hget(keys.positions(pair.source), 'trimmed');
+        // The log no longer holds all that the target lost: its readers are told by a floor, and it goes on from there.
+        const floor = trimmed !== null && compareIds(from, trimmed) < 0;
+        const start = floor ? trimmed : from;
         const source = this.#sources.get(pair.source);
         if (!source || !this.#holds(pair)) return;
         if (entries.length === 0 && !floor && source.readTo === readToBefore && pair.after === from) {

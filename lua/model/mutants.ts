@@ -9,6 +9,7 @@ export const MUTANTS = {
   'ids-as-text': 'deliver compares log ids as text',
   'behind-resent': 'a worker that is told `behind` sends the same batch again, from the target’s cursor',
   'start-at-end': 'a worker that takes over starts at the end of the log, not at the targets’ cursors',
+  'hole-unnoticed': 'a worker does not look whether what comes next was trimmed before it read on',
   'floor-forgotten': 'deliver jumps over what the log no longer has, and sets no floor',
   'log-trim-unmarked': 'advance trims the log and does not raise its `trimmed`',
   'trim-unmarked': 'deliver trims a full inbox and does not raise `trimmed`',

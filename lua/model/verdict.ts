@@ -1,6 +1,6 @@
 /** What was promised, checked on a world that has come to rest. Returns the first promise that does not hold. */
 import type { Device } from './device.ts';
-import { CHANNELS, DIRECT, type Entry, GROUP, HOME_OF_CHANNEL, USERS } from './state.ts';
+import { CHANNELS, DIRECT, type Entry, GROUP, HOME_OF_CHANNEL, HOME_OF_USER, USERS } from './state.ts';
 import type { World } from './world.ts';
 
 const text = (e: Entry) => `message ${e.message} (${e.kind} by ${e.from}, channel ${e.channel}, seq ${e.seq})`;
@@ -47,8 +47,11 @@ function forDevices(world: World): string | undefined {
     const { user, twice, shown, has, covered, since } = device;
     if (twice) return `${text(twice)} came to ${name(device)} twice in a session`;
     const last = [0, 0];
+    const putBack = world.store.failovers[HOME_OF_USER[user]!]! > 0;
     for (const { entry, covered: known } of shown) {
       if (known || world.lost.has(entry.message)) continue;
+      // Delivered before the device was there: a failover brings it again, under a new offset.
+      if (putBack && world.appendedAt[entry.message]! <= since) continue;
       if (entry.seq < last[entry.channel]!)
         return `${text(entry)} was shown to ${name(device)} after seq ${last[entry.channel]}`;
       last[entry.channel] = entry.seq;

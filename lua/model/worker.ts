@@ -80,6 +80,9 @@ export class Worker {
     const { source } = pair;
     if (this.#replicas && !this.#store.breaks('read-unreplicated')) this.#store.replicate(source);
     const { log, logStart, logTrimmed } = this.#store.nodes[source]!;
+    // Another worker had trimmed what comes next.
+    const hole = pair.after < logTrimmed && log.some(({ id }) => id > pair.after && id >= logStart);
+    if (hole && !this.#store.breaks('hole-unnoticed')) pair.catchingUp = true;
     const floor = pair.catchingUp && logTrimmed !== NEVER && pair.after < logTrimmed;
     const start = floor ? logTrimmed : pair.after;
     const entries: Entry[] = [];
