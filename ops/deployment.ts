@@ -36,6 +36,8 @@ export const UNHURRIED = {
 
 const SECRET = 'a secret for tests only, thirty-two bytes and more';
 const HERE = fileURLToPath(new URL('../', import.meta.url));
+/** Longer than any run. */
+const TOKEN_TTL_S = 7 * 86_400;
 /** Some two seconds; a machine that is busy with a test suite takes many times that. */
 const START_TIMEOUT_MS = 60_000;
 
@@ -70,7 +72,7 @@ export class Deployment {
   }
 
   token(user: string, options: { admin?: boolean; name?: string } = {}): string {
-    return signToken({ user, ttlS: 3600, ...options }, SECRET);
+    return signToken({ user, ttlS: TOKEN_TTL_S, ...options }, SECRET);
   }
 
   async stop(): Promise<void> {

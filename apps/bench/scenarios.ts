@@ -1,11 +1,11 @@
 /** What is measured, each on a setting of its own, with the goal that its figures have. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { residentBytes } from '../../ops/resident.ts';
 import { crowd } from './crowd.ts';
 import type { Load, Range } from './orders.ts';
 import { countsBetween } from './probe.ts';
 import { costsOf, type Fact, type Row } from './report.ts';
 import { type Measured, Setting, type SettingOptions } from './setting.ts';
-import { residentBytes } from './usage.ts';
 
 export interface Run {
   scenario: string;

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { residentBytes } from '../../ops/resident.ts';
 
 /** USER_HZ: 100 on every Linux that Node runs on. */
 const MICROS_PER_TICK = 10_000;
@@ -11,11 +12,6 @@ export function cpuMicros(pid: number): number {
   // The second field is the command in brackets, which may hold spaces.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return (Number(fields[11]) + Number(fields[12])) * MICROS_PER_TICK;
-}
-
-export function residentBytes(pid: number): number {
-  const kib = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
-  return Number(kib) * 1024;
 }
 
 /** CPU time that the whole machine spent working, and that its host took away (`steal`). */

@@ -7,7 +7,8 @@ import { MUTANTS, type Mutant } from './mutants/mutants.ts';
 import { overlay } from './mutants/overlay.ts';
 import { shortRun } from './mutants/try.ts';
 import { ARCHIVES, type ArchiveKind } from './run/arena.ts';
-import { jsonOf, linesOf, tableOf } from './run/report.ts';
+import { KEPT_BRIEFLY, memoryRows } from './run/memory.ts';
+import { jsonOf, linesOf, memoryTableOf, tableOf } from './run/report.ts';
 import { run } from './run/run.ts';
 import { TOPOLOGIES, type Topology } from './run/store.ts';
 
@@ -21,6 +22,7 @@ interface Options {
   rate: number;
   users: number;
   mutant?: Mutant;
+  memory?: true;
   json?: true;
 }
 
@@ -46,6 +48,7 @@ const program = new Command('chaos')
   .option('--rate <n>', 'writes a second', number(1, 100_000), 500)
   .option('--users <n>', 'how many people', number(12, 10_000), 60)
   .option('--mutant <name>', 'a fault planted in the product, which the verdict has to find', parseMutant)
+  .option('--memory', 'without faults: watch the memory of all processes and of Redis, and judge whether it stays')
   .option('--json', 'print the outcome as JSON, for a script')
   .addHelpText('after', `\nFaults:\n${names}\n\nMutants:\n${mutants}`);
 
@@ -85,11 +88,14 @@ function shorten(mutant: Mutant): void {
 
 const { mutant } = program.parse().opts<Options>();
 if (mutant) shorten(mutant);
+if (program.opts<Options>().memory && program.getOptionValueSource('faults') !== 'cli')
+  program.setOptionValue('faults', []);
 const options = program.opts<Options>();
-const { topology, archive, users, rate, json } = options;
+const { topology, archive, users, rate, memory, json } = options;
 const seed = options.seed ?? randomInt(0xffffffff);
 const faults = options.faults === 'all' ? FAULTS.filter((fault) => canBeDone(fault, options)) : options.faults;
 const cannot = faults.find((fault) => !canBeDone(fault, options));
+if (memory && (faults.length > 0 || mutant)) program.error('error: --memory is for runs without faults and mutants');
 if (cannot) program.error(`error: ${cannot.name} cannot be done on ${topology} with ${archive}`);
 // As many seconds as the messages take when nothing holds them up.
 const seconds = options.messages === undefined ? options.seconds : Math.ceil(options.messages / rate);
@@ -98,7 +104,7 @@ const say = (line: string) => void process.stderr.write(`${line}\n`);
 const chosen = faults.map(({ name }) => name);
 const asked = `--seed ${seed} --seconds ${seconds}${options.messages ? ` --messages ${options.messages}` : ''} --rate ${rate} --users ${users} --topology ${topology} --archive ${archive}`;
 say(
-  `to run the same again: npm run chaos -- ${asked} --faults ${options.faults === 'all' ? 'all' : chosen.join(',') || 'none'}${mutant ? ` --mutant ${mutant.name}` : ''}`,
+  `to run the same again: npm run chaos -- ${asked} --faults ${options.faults === 'all' ? 'all' : chosen.join(',') || 'none'}${mutant ? ` --mutant ${mutant.name}` : ''}${memory ? ' --memory' : ''}`,
 );
 ensureRedis(say);
 const outcome = await run({
@@ -109,7 +115,10 @@ const outcome = await run({
   processesPerRole: 2,
   progressEveryMs: 5_000,
   ...(mutant ? overlay(mutant.edits) : {}),
+  ...(memory ? { memory, ...overlay(KEPT_BRIEFLY) } : {}),
 });
 if (json) process.stdout.write(`${jsonOf(outcome, { seed, topology, archive, rate, users })}\n`);
 else process.stdout.write(`\n${tableOf(outcome)}\n${linesOf(outcome).join('\n')}\n`);
-process.exit(outcome.verdict.findings.broken.length > 0 ? 1 : 0);
+if (memory && !json) process.stdout.write(`${memoryTableOf(outcome)}\n`);
+const grows = memoryRows(outcome.memory ?? []).some(({ flat }) => !flat);
+process.exit(outcome.verdict.findings.broken.length > 0 || grows ? 1 : 0);

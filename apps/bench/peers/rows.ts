@@ -1,9 +1,9 @@
 /** What is compared, each figure on a setting of its own, with what the peer's figure does not include. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { residentBytes } from '../../../ops/resident.ts';
 import type { Load, Range } from '../orders.ts';
 import { costsOf } from '../report.ts';
 import { type Measured, Setting } from '../setting.ts';
-import { residentBytes } from '../usage.ts';
 import type { System } from './systems.ts';
 
 export interface Figure {

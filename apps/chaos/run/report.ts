@@ -1,6 +1,7 @@
 /** The outcome of a run, for people and for scripts. */
 import Table from 'cli-table3';
 import { PROMISES, type Promised } from '../ledger/findings.ts';
+import { FLAT, memoryRows } from './memory.ts';
 import type { Outcome } from './run.ts';
 
 const SHOWN_CASES = 5;
@@ -76,6 +77,24 @@ export function linesOf({ verdict, settledMs, ledger }: Outcome): string[] {
   return lines;
 }
 
+/** MiB of each process over the run, and by how much it rose over the last half. */
+export function memoryTableOf({ memory = [] }: Outcome): string {
+  const rows = memoryRows(memory);
+  const times = rows[0]?.mib.map(({ atS }) => `${atS} s`) ?? [];
+  const table = new Table({
+    head: ['MiB after', ...times, 'highest', 'last half'],
+    colAligns: ['left', ...times.map(() => 'right' as const), 'right', 'right'],
+    style: { head: [], border: [], compact: true },
+  });
+  for (const { name, mib, highestMib, growth, flat } of rows) {
+    const share = `${flat ? '✓' : '✗'} ${growth < 0 ? '' : '+'}${(growth * 100).toFixed(1)} %`;
+    table.push([name, ...mib.map((sample) => Math.round(sample.mib)), Math.round(highestMib), share]);
+  }
+  const grows = rows.filter(({ flat }) => !flat).map(({ name }) => name);
+  const verdict = grows.length === 0 ? 'all are flat' : `not flat: ${grows.join(', ')}`;
+  return `${table.toString()}\nmemory, within ${FLAT * 100} % over the last half: ${verdict}`;
+}
+
 export function jsonOf(outcome: Outcome, options: Record<string, unknown>): string {
   const { verdict, strikes, seconds, settledMs } = outcome;
   const { findings, phases: _, ...counts } = verdict;
@@ -83,8 +102,14 @@ export function jsonOf(outcome: Outcome, options: Record<string, unknown>): stri
     findings.broken.map((promise) => [promise, { count: findings.count(promise), cases: findings.cases(promise) }]),
   );
   return JSON.stringify(
-    { ...options, seconds, settledMs, ...counts, faults: rowsOf(outcome), broken, strikes },
+    { ...options, seconds, settledMs, ...counts, faults: rowsOf(outcome), broken, strikes, ...memoryOf(outcome) },
     null,
     2,
   );
+}
+
+function memoryOf({ memory }: Outcome) {
+  if (!memory) return {};
+  const judged = memoryRows(memory).map(({ name, highestMib, growth, flat }) => ({ name, highestMib, growth, flat }));
+  return { memory: judged.map((row, i) => ({ ...row, samples: memory[i]!.samples })) };
 }

@@ -12,6 +12,7 @@ import type { Fault } from '../faults/index.ts';
 import { judge, type Verdict } from '../ledger/verdict.ts';
 import { Random } from '../random.ts';
 import { type ArchiveKind, Arena, PARTITIONS } from './arena.ts';
+import { type Curve, MemoryWatch } from './memory.ts';
 import { mixOf, planOf } from './plan.ts';
 import type { Topology } from './store.ts';
 
@@ -34,6 +35,8 @@ export interface RunOptions {
   settleMs: number;
   processesPerRole: number;
   progressEveryMs: number;
+  /** Watches the memory of the processes and of Redis. */
+  memory?: boolean;
   say: (line: string) => void;
 }
 
@@ -43,6 +46,8 @@ export interface Outcome {
   settledMs: number;
   /** What each strike did, in order. */
   strikes: { fault: string; phase: string; atS: number; did: string }[];
+  /** From when people began to write until they ended, when it was asked for. */
+  memory?: readonly Curve[];
   /** Where the ledger was kept, when a promise broke. */
   ledger?: string;
 }
@@ -78,7 +83,8 @@ export async function run(options: RunOptions): Promise<Outcome> {
       },
     });
     const season = new Season(options, arena, crowd);
-    await season.run();
+    const watch = options.memory ? new MemoryWatch(arena) : undefined;
+    await season.run().finally(() => watch?.stop());
     const settling = performance.now();
     options.say('no more writes; waiting until all is accepted and shown');
     const missing = await crowd.obey({ order: 'settle', withinMs: options.settleMs });
@@ -97,7 +103,10 @@ export async function run(options: RunOptions): Promise<Outcome> {
         ...{ withinMs: options.settleMs, rewinds: rewinds(options) },
       });
       for (const line of arena.complaints()) verdict.findings.add('complaints', line);
-      const outcome: Outcome = { verdict, seconds: season.seconds, settledMs, strikes: season.strikes };
+      const outcome: Outcome = {
+        ...{ verdict, seconds: season.seconds, settledMs, strikes: season.strikes },
+        ...(watch ? { memory: watch.curves } : {}),
+      };
       if (verdict.findings.broken.length === 0) return outcome;
       const ledger = join(tmpdir(), `millrace-chaos-${options.seed}.jsonl`);
       copyFileSync(file, ledger);
