@@ -6,6 +6,7 @@
 import type { Keyspace } from '../../lib/keyspace/index.ts';
 import type { RedisStore } from '../../lib/redis/connect.ts';
 import { busyPauseMs } from '../../lib/redis/pause.ts';
+import { isRetryable } from '../../lib/redis/retryable.ts';
 import type { AppendInput, AppendReply, Verbs } from '../../lib/redis/verbs.ts';
 
 /** At 15 to 33 µs each (design §10), a call holds Redis for about a millisecond. */
@@ -82,7 +83,9 @@ class AppendLane {
         else waiting.resolve(reply);
       });
     } catch (error) {
-      for (const waiting of batch) waiting.reject(error);
+      // The store is away: who queues behind it is told with it, and does not wait out one time-out after another.
+      const told = isRetryable(error) ? [...batch, ...this.#waiting.splice(0)] : batch;
+      for (const waiting of told) waiting.reject(error);
     }
     this.#calledAt = performance.now();
     this.#pauseMs = busyPauseMs(batch.length);

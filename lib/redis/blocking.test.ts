@@ -41,3 +41,23 @@ test('a read under way when the keys go to another server is answered by that on
   await expect(last).rejects.toThrow(/closed/);
   other.disconnect();
 });
+
+test('a read that continues another is refused on another connection: what the first one read may not be there', async () => {
+  const connection = new WatchedConnection({
+    dial: () => new Redis(servers[0].url, { lazyConnect: true, protocol: 2, retryStrategy: () => null }),
+    isCurrent: () => true,
+    onTopologyChange: () => () => {},
+  });
+  const admin = new Redis(servers[0].url);
+  for (const id of ['1-1', '1-2', '1-3']) await admin.xadd('log', id, 'a', 'b');
+  const read = (after: string, readOn = false) => connection.xread([{ key: 'log', after }], { count: 1, readOn });
+  await read('0-0');
+  expect(await read('1-1', true)).toMatchObject([{ entries: [{ id: '1-2' }] }]);
+  await admin.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+  await expect(read('1-2', true)).rejects.toThrow(/closed|broke/);
+  await expect(read('1-2', true)).rejects.toThrow(/broke/);
+  // From where the caller was.
+  expect(await read('0-0')).toMatchObject([{ entries: [{ id: '1-1' }] }]);
+  admin.disconnect();
+  connection.close();
+});

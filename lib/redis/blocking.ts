@@ -28,15 +28,16 @@ export interface BlockingConnection {
   /**
    * XREAD: what comes after each stream's id, at most `count` entries of each. Blocks up to `blockMs` (1 to 1,000);
    * without it, not at all. Streams with nothing new are left out. Rejects when there is no reply within `blockMs` +
-   * 2 s, and when the connection breaks; `isRetryable` tells whether to try again.
+   * 2 s, and when the connection breaks; `isRetryable` tells whether to try again. `readOn`: it continues the read before
+   * it, and rejects when that was on another connection, perhaps of another server.
    */
   xread(
     streams: readonly { key: string; after: string }[],
-    options: { count: number; blockMs?: number },
+    options: { count: number; blockMs?: number; readOn?: boolean },
   ): Promise<StreamBatch[]>;
   /**
-   * Resolves when so many replicas have what the last read returned. Rejects when they do not, and when the connection is
-   * no longer the one that read: the caller reads again from where it was.
+   * Resolves when so many replicas have what the last read, and those that it continued, returned. Rejects when they do
+   * not, and when the connection is no longer the one that read: the caller reads again from where it was.
    */
   confirm(replicas: number): Promise<void>;
   /** Called after a reconnect, perhaps to another server, before the read that caused it goes out. */
@@ -105,9 +106,9 @@ export class WatchedConnection implements BlockingConnection {
 
   async xread(
     streams: readonly { key: string; after: string }[],
-    options: { count: number; blockMs?: number },
+    options: { count: number; blockMs?: number; readOn?: boolean },
   ): Promise<StreamBatch[]> {
-    const { count, blockMs } = options;
+    const { count, blockMs, readOn = false } = options;
     if (blockMs !== undefined && !(blockMs >= 1 && blockMs <= MAX_BLOCK_MS)) {
       throw new RangeError(`a blocking read waits from 1 to ${MAX_BLOCK_MS} ms, not ${blockMs}`);
     }
@@ -116,6 +117,9 @@ export class WatchedConnection implements BlockingConnection {
     for (const { after } of streams) parts.push(after);
     for (let redirections = 0; ; redirections++) {
       const client = await this.open();
+      if (readOn && client !== this.#readFrom) {
+        throw new RedisUnreachableError('the connection broke between two reads');
+      }
       try {
         const [reply] = await this.#send(client, [parts], (blockMs ?? 0) + GRACE_MS);
         if (reply instanceof Error) throw reply;

@@ -2,6 +2,7 @@ import { pino } from 'pino';
 import { afterEach, expect, it } from 'vitest';
 import type { StreamBatch } from './blocking.ts';
 import type { RedisStore } from './connect.ts';
+import { RedisUnreachableError } from './errors.ts';
 import { LogFollower } from './follow.ts';
 
 interface Read {
@@ -12,12 +13,15 @@ interface Read {
 /** A connection whose reads are answered by the test. */
 function follow(handled: string[], plain: (after: string) => string[] = () => []) {
   const reads: Read[] = [];
+  /** Filled: the connection breaks before the next read that continues another. */
+  const broken: true[] = [];
   const out = new Set<Read>();
   let asked: (() => void) | undefined;
   const connection = {
-    xread: (streams: Read['streams'], { blockMs }: { blockMs?: number }) =>
-      new Promise<StreamBatch[]>((resolve) => {
+    xread: (streams: Read['streams'], { blockMs, readOn }: { blockMs?: number; readOn?: boolean }) =>
+      new Promise<StreamBatch[]>((resolve, reject) => {
         if (blockMs === undefined) {
+          if (!readOn || broken.splice(0).length > 0) return reject(new RedisUnreachableError('another connection'));
           const [{ key, after } = { key: '', after: '' }] = streams;
           return resolve([{ key, entries: plain(after).map((id) => ({ id, fields: ['type', 'message'] })) }]);
         }
@@ -51,7 +55,7 @@ function follow(handled: string[], plain: (after: string) => string[] = () => []
     while (reads.length === 0) await new Promise<void>((resolve) => (asked = resolve));
     return reads.shift()!;
   };
-  return { follower, next };
+  return { follower, next, break: () => void broken.push(true) };
 }
 
 let running: LogFollower | undefined;
@@ -118,4 +122,21 @@ it('a partition that goes and comes back while a full read is continued is not m
   const fresh = await next();
   expect(fresh.streams).toContainEqual({ key: 'log:3', after: '10-0' });
   expect(handled).toEqual([]);
+});
+
+it('a full read whose continuation finds another connection is not handled: all of it is read again', async () => {
+  const handled: string[] = [];
+  const { follower, next, break: cut } = follow(handled);
+  running = follower;
+  follower.add(3, '0-0');
+  const first = await next();
+  cut();
+  first.answer(entries('1-0', '2-0'));
+  // The other server never had 2-0.
+  const again = await next();
+  expect(again.streams).toEqual([{ key: 'log:3', after: '0-0' }]);
+  expect(handled).toEqual([]);
+  again.answer(entries('1-0'));
+  await next();
+  expect(handled).toEqual(['1-0']);
 });

@@ -196,7 +196,7 @@ class Lane {
     for (const { partition, entries } of batches) {
       for (let last = count; last === count && entries.length >= count && entries.length < roundCount; ) {
         const from = [{ key: logKey(partition), after: entries.at(-1)?.id ?? ZERO }];
-        const [more] = await connection.xread(from, { count });
+        const [more] = await connection.xread(from, { count, readOn: true });
         entries.push(...(more?.entries ?? []));
         last = more?.entries.length ?? 0;
       }

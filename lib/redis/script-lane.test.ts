@@ -156,3 +156,21 @@ test('a log entry that no replica has is not handled before one has it', async (
   );
   await follower.stop();
 });
+
+test('a connection that breaks: all that queue behind its call are told at once, and none of them is called on another', async () => {
+  await verbs.append(message('alice', CHANNEL, 'first'));
+  const before = await waits();
+  proxy.hold('down');
+  const lost = Array.from({ length: 40 }, (_, i) => caught(verbs.append(message('alice', CHANNEL, `lost-${i}`))));
+  await until(
+    'the answer of the first is held, the others queue',
+    5000,
+    () => proxy.heldBytes('down'),
+    (bytes) => bytes > 0,
+  );
+  proxy.cut();
+  proxy.release('down');
+  for (const error of await Promise.all(lost)) expect(error).toSatisfy(isRetryable);
+  expect((await waits()) - before).toBeLessThanOrEqual(1);
+  expect(await control.xlen(keys.log(keys.partitionOf(CHANNEL)))).toBeLessThanOrEqual(2);
+});

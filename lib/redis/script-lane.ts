@@ -3,9 +3,9 @@
  *
  * With `replicas` above 0, calls that come while one is under way are sent together in one write with a WAIT behind them
  * (group commit), and all of them fail when too few replicas have them in time, or when the connection broke in between:
- * then it is not known what became of them, and a WAIT on another connection would say nothing about them. WAIT counts
- * from the connection's latest command, so it also covers what others wrote before a call that writes nothing: the answer
- * to a repeat.
+ * then it is not known what became of them, and a WAIT on another connection would say nothing about them. Those that
+ * queue behind them fail with them: nobody waits out one time-out after another. WAIT counts from the connection's latest
+ * command, so it also covers what others wrote before a call that writes nothing: the answer to a repeat.
  *
  * Without replicas calls go out as they come: the shared connection costs several times as much a call.
  */
@@ -76,6 +76,7 @@ export class ScriptLane implements ScriptHost {
         const replies = await this.#connection.pipeline([...calls.map(({ command }) => command), wait], WAIT_MS);
         const waited = replies.pop();
         const failed = waited instanceof Error ? waited : missing(waited, this.#replicas);
+        if (waited instanceof Error) this.#refuse(this.#waiting.splice(0), waited);
         const again: Call[] = [];
         calls.forEach((call, i) => {
           const reply = replies[i];
@@ -87,10 +88,14 @@ export class ScriptLane implements ScriptHost {
         this.#waiting.unshift(...again);
         if (again.length > 0) await sleep(MOVING_WAIT_MS);
       } catch (error) {
-        for (const { reject } of calls) reject(error);
+        this.#refuse([...calls, ...this.#waiting.splice(0)], error);
       }
     }
     this.#underWay = false;
+  }
+
+  #refuse(calls: readonly Call[], error: unknown): void {
+    for (const { reject } of calls) reject(error);
   }
 }
 
