@@ -2,10 +2,10 @@
  * A whole deployment of real processes, for tests and benchmarks: each role in a process of its own, killed by process id.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { signToken } from '../lib/auth/index.ts';
-import asStarted from './node-args.json' with { type: 'json' };
 import { endWithUs } from './reaper.ts';
 
 export type ProcessRole = 'gateway' | 'fanout' | 'archiver' | 'presence' | 'pusher';
@@ -107,6 +107,7 @@ export class MillraceProcess {
         ? [roles[0] === 'gateway' ? gateway : `apps/${roles[0]}/main.ts`]
         : ['apps/cli/main.ts', 'start', '--roles', roles.join(',')];
     const { PATH = '', HOME = '', NODE_COMPILE_CACHE = '' } = process.env;
+    const asStarted = JSON.parse(readFileSync(join(root, 'ops', 'node-args.json'), 'utf8')) as string[];
     const child = spawn(process.execPath, [...asStarted, ...nodeArgs, join(root, main[0] ?? ''), ...main.slice(1)], {
       cwd: root,
       env: { PATH, HOME, NODE_COMPILE_CACHE, ...env },

@@ -30,10 +30,13 @@ export interface Costs {
 export function costsOf({ result, cost }: Measured): Costs {
   // Two rates: the snapshots are taken some milliseconds after the window's ends.
   const perSecond = Math.max(1, result.window.received) / result.window.seconds;
+  return costsPer(cost.seconds * perSecond, cost.cpu);
+}
+
+/** `cpu`: microseconds by process. */
+export function costsPer(messages: number, cpu: Readonly<Record<string, number>>): Costs {
   const per = (matches: (name: string) => boolean) =>
-    Object.entries(cost.cpu).reduce((sum, [name, micros]) => sum + (matches(name) ? micros : 0), 0) /
-    cost.seconds /
-    perSecond;
+    Object.entries(cpu).reduce((sum, [name, micros]) => sum + (matches(name) ? micros : 0), 0) / messages;
   const gateways = per((name) => name.startsWith('gateway'));
   const workers = per((name) => name === 'workers');
   const redis = per((name) => name === 'redis');

@@ -31,6 +31,8 @@ export interface SettingOptions {
   /** Where the servers leave their CPU profiles. */
   profiles?: string;
   nodeArgs?: readonly string[];
+  /** The folder whose sources are started; this repository without it. */
+  root?: string;
   /** How long to wait before each load for a machine that others leave alone, in seconds. */
   patienceS?: number;
 }
@@ -79,6 +81,7 @@ export class Setting {
       env: { MILLRACE_DATA: folder },
       nodeArgs,
       ...(options.peer ? { gateway: options.peer.main } : {}),
+      ...(options.root ? { root: options.root } : {}),
     });
     const setting = new Setting(redis, deployment, options.patienceS ?? 0);
     try {
