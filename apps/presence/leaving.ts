@@ -2,6 +2,7 @@
  * Makes users offline whose last session ended a moment ago and who did not come back: `leaving:{u}` says who and when.
  * A user who is found due is looked at again in the step that changes anything, so this may be repeated or done by two.
  */
+import { InFlight } from '../../lib/process/in-flight.ts';
 import type { RedisStore } from '../../lib/redis/connect.ts';
 import type { PresenceVerbs } from '../../lib/redis/presence-verbs.ts';
 import type { Logger } from '../../lib/telemetry/logger.ts';
@@ -19,20 +20,23 @@ export interface LeavingOptions {
   /** The partition is this worker's. */
   holds(partition: number): boolean;
   graceMs: number;
-  /** After each batch: a backlog takes long, and is no standstill. */
+  /** After each batch, also one that failed: a backlog takes long, and is no standstill. */
   onRound(): void;
 }
 
 export class Leaving {
   readonly #o: LeavingOptions;
+  readonly #underWay = new InFlight<number>();
 
   constructor(options: LeavingOptions) {
     this.#o = options;
   }
 
   /** Settles all that are due in these partitions. A failure ends it for the partitions concerned, until the next time. */
-  async settle(partitions: readonly number[]): Promise<void> {
-    await Promise.all(this.#o.store.groups(partitions).map((group) => this.#settle(group)));
+  settle(partitions: readonly number[]): void {
+    for (const group of this.#o.store.groups(this.#underWay.idle(partitions))) {
+      this.#underWay.start(group, () => this.#settle(group));
+    }
   }
 
   async #settle(group: readonly number[]): Promise<void> {
@@ -54,6 +58,7 @@ export class Leaving {
     } catch (error) {
       metrics.retries.of('settle').inc();
       logger.warn({ err: error, partitions: group }, 'settling who left failed, trying again');
+      onRound();
     }
   }
 }

@@ -60,11 +60,8 @@ export async function startPresence(ctx: AppContext, patience: Partial<PresenceT
     },
   });
   const timers = [
-    repeat('settling who left', times.settleEveryMs, logger, async () => {
-      await leaving.settle([...held]);
-      leases.completedRound();
-    }),
-    repeat('the roll call of the gateways', rollCallEveryMs, logger, () => reaper.look([...held])),
+    repeat('settling who left', times.settleEveryMs, logger, async () => leaving.settle([...held])),
+    repeat('the roll call of the gateways', rollCallEveryMs, logger, async () => reaper.look([...held])),
   ];
   await leases.start();
   return {

@@ -5,6 +5,7 @@
  */
 import pLimit from 'p-limit';
 import type { Keyspace } from '../../lib/keyspace/index.ts';
+import { InFlight } from '../../lib/process/in-flight.ts';
 import type { RedisStore } from '../../lib/redis/connect.ts';
 import type { PresenceVerbs } from '../../lib/redis/presence-verbs.ts';
 import { isRetryable } from '../../lib/redis/retryable.ts';
@@ -32,6 +33,7 @@ export interface ReaperOptions {
 export class Reaper {
   readonly #o: ReaperOptions;
   readonly #judge: Judge;
+  readonly #rollCalls = new InFlight<number>();
   readonly #work = new Map<string, Promise<void>>();
   /** Two at once: a server that does not answer does not hold up the other partitions. */
   readonly #limit = pLimit(2);
@@ -44,9 +46,14 @@ export class Reaper {
   }
 
   /** One roll call of these partitions; who is found dead is reaped beside it. */
-  async look(partitions: readonly number[]): Promise<void> {
-    const { store, metrics, logger, times } = this.#o;
-    const suspects = (await Promise.all(store.groups(partitions).map((group) => this.#rollCall(group)))).flat();
+  look(partitions: readonly number[]): void {
+    for (const group of this.#o.store.groups(this.#rollCalls.idle(partitions))) {
+      this.#rollCalls.start(group, async () => this.#suspect(await this.#rollCall(group)));
+    }
+  }
+
+  #suspect(suspects: readonly Suspect[]): void {
+    const { metrics, logger, times } = this.#o;
     const doubts = this.#judge.doubts(performance.now());
     metrics.presenceAlarm.set(doubts ? 1 : 0);
     if (doubts && !this.#doubting) {
@@ -126,6 +133,7 @@ export class Reaper {
 
   async stop(): Promise<void> {
     this.#stopping = true;
+    await this.#rollCalls.all();
     await Promise.all(this.#work.values());
   }
 }

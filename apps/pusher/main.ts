@@ -1,10 +1,9 @@
 /** The pusher as a process: leases partitions, reads their queues of wake-ups, and sends what is still due. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { AppContext, RunningApp } from '../../lib/config/context.ts';
 import { keyspace } from '../../lib/keyspace/index.ts';
 import { PartitionLeases } from '../../lib/partitions/leases.ts';
+import { InFlight } from '../../lib/process/in-flight.ts';
 import { startAlone } from '../../lib/process/run.ts';
-import { backOff } from '../../lib/redis/follow.ts';
 import { msOf } from '../../lib/redis/ids.ts';
 import { PushVerbs } from '../../lib/redis/push-verbs.ts';
 import { PushQueue } from './queue.ts';
@@ -61,33 +60,27 @@ export async function startPusher(ctx: AppContext, options: PusherOptions = {}):
   const holds = (p: number) => leases.held().includes(p);
   const waker = new Waker({ queue, push, sender, metrics, logger, pace: options.pace ?? PACE, holds });
 
-  let stopping = false;
-  let claimAt = 0;
-  let measureAt = 0;
+  const rounds = new InFlight<number>();
+  const claimAt = new Map<number, number>();
+  const measureAt = new Map<number, number>();
 
-  /** One look at every queue. A queue that cannot be read keeps nobody else's from it. */
-  async function round(): Promise<void> {
-    const now = performance.now();
-    const claiming = now >= claimAt;
-    if (claiming) claimAt = now + CLAIM_EVERY_MS;
-    const measuring = now >= measureAt;
-    if (measuring) measureAt = now + MEASURE_EVERY_MS;
-    for (const p of held) {
+  /** One look at the queues that one command may read. A queue that cannot be read keeps nobody else's from it. */
+  async function round(group: readonly number[]): Promise<void> {
+    for (const p of group) {
       if (!opened.has(p)) await attempt(p, () => open(p));
-      if (claiming && opened.has(p)) await attempt(p, () => take(() => queue.claim(p)));
-      if (measuring) await attempt(p, () => measure(p));
+      if (opened.has(p) && isDue(claimAt, p, CLAIM_EVERY_MS)) await attempt(p, () => take(() => queue.claim(p)));
+      if (isDue(measureAt, p, MEASURE_EVERY_MS)) await attempt(p, () => measure(p));
     }
-    const readable = [...held].filter((p) => opened.has(p));
-    if (waker.size >= MOST_IN_MEMORY) return;
-    for (const group of store.groups(readable)) {
-      if (group.length === 0) continue;
+    const readable = group.filter((p) => opened.has(p));
+    if (waker.size < MOST_IN_MEMORY && readable.length > 0) {
       try {
-        await take(() => queue.read(group, PER_READ));
+        await take(() => queue.read(readable, PER_READ));
       } catch (error) {
-        if (group.length === 1) forget(group[0] ?? 0, error);
-        else for (const p of group) await attempt(p, () => take(() => queue.read([p], PER_READ)));
+        if (readable.length === 1) forget(readable[0] ?? 0, error);
+        else for (const p of readable) await attempt(p, () => take(() => queue.read([p], PER_READ)));
       }
     }
+    leases.completedRound();
   }
 
   async function open(p: number): Promise<void> {
@@ -119,30 +112,26 @@ export async function startPusher(ctx: AppContext, options: PusherOptions = {}):
     logger.warn({ err: error, partition: p }, 'reading a queue of wake-ups failed, trying again');
   }
 
-  async function loop(): Promise<void> {
-    for (let failures = 0; !stopping; ) {
-      try {
-        await round();
-        failures = 0;
-      } catch (error) {
-        logger.warn({ err: error }, 'reading wake-ups failed, trying again');
-        await backOff(failures++);
-      }
-      leases.completedRound();
-      await sleep(POLL_MS);
-    }
-  }
+  const timer = setInterval(() => {
+    for (const group of store.groups(rounds.idle(held))) rounds.start(group, () => round(group));
+  }, POLL_MS);
 
   await leases.start();
-  const looping = loop();
   return {
     async stop() {
-      stopping = true;
-      await looping;
+      clearInterval(timer);
+      await rounds.all();
       await leases.stop();
       await sender.close();
     },
   };
+}
+
+function isDue(at: Map<number, number>, p: number, everyMs: number): boolean {
+  const now = performance.now();
+  if (now < (at.get(p) ?? 0)) return false;
+  at.set(p, now + everyMs);
+  return true;
 }
 
 /** firebase-admin is large: only a process that sends loads it. */
