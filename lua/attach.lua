@@ -2,7 +2,7 @@
 -- again changes nothing else.
 --
 -- KEYS  1 inbox  2 devices  3 sessions  4 cursor  5 presence  6 leaving  7 served by this gateway  8 gateways
---       9 erasure  10 born
+--       9 erasure  10 born  11 unsaved
 -- ARGV  1 device  2 session id  3 gateway  4 since or ''  5 most sessions at once  6 inbox TTL ms  7 dormant after ms
 --       8 bell prefix `bell:{u}:`  9 entries a bell may hold  10 user  11 most known devices
 -- Reply {'ok', position, end of the inbox, first hello 0|1, gap 0|1, oldest offset or '', replaced gateway or '',
@@ -10,6 +10,7 @@
 --        had acked counts as an ack, but is not stored as one here: what it covers becomes receipts first, see ack.lua
 --- include ids
 --- include clock
+--- include unsaved
 --- include devices
 --- include presence
 local inbox, devices, sessions, cursor = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -78,7 +79,7 @@ if compare(position, tail) > 0 then
   end
 end
 
-if not record[2] then make_room(devices, all, device, tonumber(ARGV[11])) end
+if not record[2] then make_room(devices, all, device, tonumber(ARGV[11]), KEYS[11], ARGV[10]) end
 local stored = (acked and compare(acked, tail) <= 0) and acked or position
 local stamp = string.format('%d', now)
 redis.call('HSET', devices, 'device:' .. device, stored .. ' ' .. stamp, 'seen', stamp, 'trimmed', trimmed)

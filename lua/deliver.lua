@@ -14,17 +14,19 @@
 --             which of the entries above · number of recipients; then for each: user · index of their inbox key
 -- Reply one {'ok', cursor} · {'behind', cursor}: nothing applied, go back to the cursor · {'aborted', cursor, error}:
 --       applied up to the cursor, repeat the rest — per block, and last {'rings', number of bells rung, users set aside,
---       inbox entries written}
+--       inbox entries written, and for each message to a user whose push tokens may be lost: which entry, the user}
 --- include ids
 --- include clock
 --- include inbox
 --- include bells
 --- include wakeups
+--- include born
 local guarded = pcall
 local ARGV, KEYS, call, pcall, match, format = ARGV, KEYS, redis.call, redis.pcall, string.match, string.format
 local cap, ttl_ms, dormant_ms, bell_cap = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local now = now_ms()
 local rung, broken, written = {}, 0, 0
+local lost, may_have_lost = {}, {}
 local queue -- push:{u} of the present target
 local OWN = { message = true, edited = true, deleted = true }
 
@@ -130,6 +132,13 @@ local function wake(devices, dead, user, away, at, n, offset)
   pcall('HSET', devices, unpack(marks))
 end
 
+-- Asked only for users of whom there is nothing that a live one has.
+local function may_have_lost_tokens(key)
+  local tag = match(key, '{.*}')
+  if may_have_lost[tag] == nil then may_have_lost[tag] = may_be_lost(key) end
+  return may_have_lost[tag]
+end
+
 -- Delivers the entry whose n fields begin at ARGV[at] to one user. Returns or raises an error when the call has to stop.
 local function deliver(key, dead, prefix, user, via, at, n)
   local devices, conversations = KEYS[key + 1], KEYS[key + 2]
@@ -142,8 +151,12 @@ local function deliver(key, dead, prefix, user, via, at, n)
     if all.err then seen = all else alone = not has_other_device(all, via) end
   end
   if not alone and not seen then
-    local record = pcall('HMGET', devices, 'seen', 'pushable')
+    local record = pcall('HMGET', devices, 'seen', 'pushable', 'account')
     seen = record.err and record or record[1]
+    if not seen and not record[3] and not own and ARGV[at + 1] == 'message' and may_have_lost_tokens(devices) then
+      lost[#lost + 1] = at
+      lost[#lost + 1] = user
+    end
     if record[2] and not own and ARGV[at + 1] == 'message' then
       live, away = absent(record[2], KEYS[key + 3])
     else
@@ -203,7 +216,7 @@ end
 -- An entry reaches all its recipients or none: else the repetition would come twice. (A conversation's mark stays: it
 -- does not move twice.) Returns the error.
 local function deliver_whole(...)
-  local start, broken_before, written_before = #added, broken, written
+  local start, broken_before, written_before, lost_before = #added, broken, written, #lost
   local done, failed = guarded(deliver_to, ...)
   if not done then failed = type(failed) == 'table' and failed.err or tostring(failed) end
   if failed then
@@ -212,6 +225,7 @@ local function deliver_whole(...)
       added[a], added[a + 1] = nil, nil
     end
     broken, written = broken_before, written_before
+    for n = #lost, lost_before + 1, -1 do lost[n] = nil end
   end
   return failed
 end
@@ -284,5 +298,10 @@ for _ = 1, tonumber(ARGV[5]) do
   end
 end
 
-replies[#replies + 1] = { 'rings', ring_all(bell_cap), broken, written }
+for n = 1, #lost, 2 do
+  for e = 1, #fields do
+    if fields[e] == lost[n] then lost[n] = e break end
+  end
+end
+replies[#replies + 1] = { 'rings', ring_all(bell_cap), broken, written, lost }
 return replies

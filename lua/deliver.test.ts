@@ -38,7 +38,7 @@ const neighbours = (n: number): string[] => {
 test('an entry arrives with its fields, the cursor moves with it, the gateway is rung', async () => {
   await attached(store.verbs, 'bob');
   const reply = await store.verbs.deliver([block(BOB, '0-0', [toBob('5-0', 1, { rest: ['content', 'a\0b'] })])]);
-  expect(reply).toEqual({ replies: [{ status: 'ok', cursor: '5-0' }], rings: 1, setAside: 0, written: 1 });
+  expect(reply).toEqual({ replies: [{ status: 'ok', cursor: '5-0' }], rings: 1, setAside: 0, written: 1, lost: [] });
   const [entry] = await inboxOf(store.redis, 'bob');
   expect(entry).toEqual({
     offset: entry?.offset,
@@ -68,6 +68,7 @@ describe('the cursor decides', () => {
       rings: 0,
       setAside: 0,
       written: 0,
+      lost: [],
     });
     expect(await dump(store.redis)).toEqual(before);
   });
@@ -88,7 +89,13 @@ describe('the cursor decides', () => {
     await store.verbs.deliver([block(BOB, '0-0', [toBob('5-0', 1)])]);
     const before = await dump(store.redis);
     const reply = await store.verbs.deliver([block(BOB, '6-0', [toBob('7-0', 3)])]);
-    expect(reply).toEqual({ replies: [{ status: 'behind', cursor: '5-0' }], rings: 0, setAside: 0, written: 0 });
+    expect(reply).toEqual({
+      replies: [{ status: 'behind', cursor: '5-0' }],
+      rings: 0,
+      setAside: 0,
+      written: 0,
+      lost: [],
+    });
     expect(await dump(store.redis)).toEqual(before);
     expect(
       (await store.verbs.deliver([block(BOB, '5-0', [toBob('6-0', 2), toBob('7-0', 3)])])).replies[0]?.status,

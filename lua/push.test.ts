@@ -266,8 +266,9 @@ describe('tokens', () => {
   test('whoever crashed in the middle: at no moment two own it, and the next attempt does the rest', async () => {
     await token('alice', 'phone', 'T');
     // As far as the first step: the device has it, the key does not say so yet.
-    const args = ['phone', 'android', 'T', '8'];
-    await store.redis.eval(script('put_device').body, 2, keys.devices('bob'), keys.sessions('bob'), ...args);
+    const args = ['phone', 'android', 'T', '8', 'bob'];
+    const bobs = [keys.devices('bob'), keys.sessions('bob'), keys.unsaved(keys.partitionOf('bob'))];
+    await store.redis.eval(script('put_device').body, 3, ...bobs, ...args);
     expect(await push.ownsToken('alice', 'phone', 'T')).toBe(true);
     expect(await push.ownsToken('bob', 'phone', 'T')).toBe(false);
     await token('bob', 'phone', 'T');

@@ -1,12 +1,25 @@
 -- Raises what members have received and read of their channels: watermarks, which only grow. Many in one call, each on its
 -- own. Nothing that a watermark says makes an event, takes a sequence number, or is told to anyone here.
 --
--- KEYS  for each: channel, and for a group members and receipts
+-- KEYS  for each: channel, unsaved, and for a group members and receipts
 -- ARGV  for each: 'direct' or 'group' · user · the other one of a direct channel or '' · delivered · read
 -- Reply for each {grown 0|1, delivered, read, number of members}: the watermarks as they are now. No further than the
 --       channel's last seq; what is read has been received · {-1}: no such channel, no member, or one of the two has
 --       blocked the other · {-2}: a key has the wrong type
+--- include clock
+--- include unsaved
 local call, match, format = redis.call, string.match, string.format
+local due = {} -- by unsaved key: from when on what grows now is to be archived; false: no more fit
+
+local function to_be_saved(unsaved, channel_key, user)
+  if due[unsaved] == nil then
+    local waiting = redis.pcall('ZCARD', unsaved)
+    due[unsaved] = type(waiting) == 'number' and waiting < MOST_UNSAVED and now_ms() + READS_EVERY_MS
+  end
+  if due[unsaved] then
+    redis.pcall('ZADD', unsaved, 'NX', due[unsaved], 'read ' .. match(channel_key, '}:(.+)$') .. ' ' .. user)
+  end
+end
 
 local function raise(k, a)
   local user, delivered, read = ARGV[a + 1], tonumber(ARGV[a + 3]), tonumber(ARGV[a + 4])
@@ -17,8 +30,8 @@ local function raise(k, a)
     if not head[1] or head[3] then return { -1 } end
     last, known, count = tonumber(head[1]), head[2], user == ARGV[a + 2] and 1 or 2
   else
-    key, field = KEYS[k + 2], user
-    local member = call('HGET', KEYS[k + 1], user)
+    key, field = KEYS[k + 3], user
+    local member = call('HGET', KEYS[k + 2], user)
     if not member or string.sub(member, -1) ~= '-' then return { -1 } end
     local head = call('HMGET', KEYS[k], 'seq', 'member_count')
     if not head[1] then return { -1 } end
@@ -36,6 +49,7 @@ local function raise(k, a)
   if delivered < read then delivered = read end
   if delivered == had and read == saw then return { 0, had, saw, count } end
   call('HSET', key, field, format('%d %d', delivered, read))
+  if read > saw then to_be_saved(KEYS[k + 1], KEYS[k], user) end
   return { 1, delivered, read, count }
 end
 
@@ -48,6 +62,6 @@ for a = 1, #ARGV, 5 do
     reply = { -2 }
   end
   replies[#replies + 1] = reply
-  k = k + (ARGV[a] == 'direct' and 1 or 3)
+  k = k + (ARGV[a] == 'direct' and 2 or 4)
 end
 return replies

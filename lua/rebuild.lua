@@ -1,9 +1,9 @@
 -- Puts a channel that was lost back, as the archive has it, if it is still missing. Only where a partition may have lost
--- something. Without fields (the archive has no such channel) only the log is prepared.
+-- something. Of one that the archive does not have only the log is prepared, and the blocks are put back.
 --
 -- KEYS  1 channel  2 members  3 receipts  4 dedupe of this window  5 log
 -- ARGV  1 window number that KEYS[4] stands for  2 number of channel fields  3 of members  4 of receipts  5 of dedupe
---       entries; then all of them, each a name and a value
+--       entries; then all of them, each a name and a value; then who of the two of a direct channel blocks the other
 -- Reply {'window', now ms}: the window is not the present one, nothing was done · {'rebuilt'} · {'present'}
 --- include clock
 --- include born
@@ -28,11 +28,16 @@ local function put(key, pairs_of)
   at = last + 1
 end
 local fields, dedupes = tonumber(ARGV[2]), tonumber(ARGV[5])
-if fields == 0 then return { 'present' } end
 put(KEYS[1], fields)
 put(KEYS[2], tonumber(ARGV[3]))
 put(KEYS[3], tonumber(ARGV[4]))
 put(KEYS[4], dedupes)
+for i = at, #ARGV do
+  local field = 'blocked:' .. ARGV[i]
+  redis.call('HSETNX', KEYS[1], field, '1') -- there is '0' when it ended since: see block.lua
+  if redis.call('HGET', KEYS[1], field) == '1' then redis.call('HSET', KEYS[1], 'blocked', '1') end
+end
+if fields == 0 then return { 'present' } end
 if dedupes > 0 then
   redis.call('HSET', KEYS[1], 'dedupe', window)
   redis.call('PEXPIRE', KEYS[4], 3 * window_ms)

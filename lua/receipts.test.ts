@@ -74,7 +74,10 @@ describe('a watermark', () => {
     await raise({ delivered: 2, read: 1 });
     const after = await dump(store.redis);
     const changed = Object.keys(after).filter((key) => JSON.stringify(after[key]) !== JSON.stringify(before[key]));
-    expect(changed).toEqual([keys.channel(DM)]);
+    // The archive is told of it, later.
+    const unsaved = keys.unsaved(keys.partitionOf(DM));
+    expect(changed).toEqual([keys.channel(DM), unsaved]);
+    expect(await store.redis.zrange(unsaved, '0', '-1')).toEqual([`read ${DM} bob`]);
   });
 
   test('of a channel that does not exist, or of nobody in it, is refused', async () => {

@@ -5,8 +5,9 @@
  * 1. The user leaves their groups, their blocks end, their push tokens go.
  * 2. The ends of all logs are noted. Until fan-out and archiver have passed them nothing of the user's is final: an entry
  *    behind them would bring text into the archive, or an event into the inbox, after they were emptied.
- * 3. What the user wrote up to those ends is erased in the archive, written as if right after them: no replay of the log
- *    wins over it. The channels' keys forget the user, others' blocks of the user end, and last the user's own keys go.
+ * 3. Others' blocks of the user end, and it is waited until the archive knows of no block and no token any more.
+ * 4. What the user wrote up to those ends is erased in the archive, written as if right after them: no replay of the log
+ *    wins over it. The channels' keys forget the user, and last the user's own keys go.
  *
  * Meanwhile nobody acts as the user (attach.lua, apps/gateway/erasing.ts), so what was noted in step 2 is all there is.
  */
@@ -79,21 +80,47 @@ export class Erasures {
       return;
     }
     const ends = noted.split(' ');
-    if (await this.#passed(ends)) await this.#erase(user, Number(since), ends);
+    if (!(await this.#passed(ends))) return;
+    await this.#unblock(user);
+    if (await this.#isWithdrawn(user)) await this.#erase(user, Number(since), ends);
+    else await this.#closeAccount(user);
   }
 
   /** From groups, blocks and tokens. */
   async #withdraw(user: string): Promise<void> {
-    const { store, keys, verbs, accounts, push, rebuild } = this.#o;
+    const { verbs, rebuild } = this.#o;
     const actor = { user, service: false };
     for (const channel of await this.#channelsOf(user)) {
       await rebuild.channel(channel);
       if (channel.startsWith('g:')) await verbs.removeMember(channel, actor, [v1(), v1()], user);
     }
-    for (const other of await accounts.blocks(user)) await accounts.unblock(user, other);
-    for (const field of await store.command.hkeys(keys.devices(user))) {
-      if (field.startsWith('push:')) await push.forgetDevice(user, field.slice('push:'.length));
+    await this.#closeAccount(user);
+  }
+
+  /** The archive loses it as it came, by `unsaved:{p}`. */
+  async #closeAccount(user: string): Promise<void> {
+    const { store, keys, accounts, push, archive } = this.#o;
+    const archived = await archive.account(user);
+    for (const other of new Set([...(await accounts.blocks(user)), ...archived.blocks])) {
+      await accounts.unblock(user, other);
     }
+    const fields = await store.command.hkeys(keys.devices(user));
+    const pushable = fields.filter((field) => field.startsWith('push:')).map((field) => field.slice('push:'.length));
+    const devices = new Set([...pushable, ...archived.devices.map(({ device }) => device)]);
+    for (const device of devices) await push.forgetDevice(user, device);
+  }
+
+  /** Others' blocks were meant for who is gone, not for whoever has the id next. */
+  async #unblock(user: string): Promise<void> {
+    const { archive, accounts } = this.#o;
+    const { blockedBy } = await archive.account(user);
+    for (const other of new Set([...(await accounts.blockedBy(user)), ...blockedBy]))
+      await accounts.unblock(other, user);
+  }
+
+  async #isWithdrawn(user: string): Promise<boolean> {
+    const { devices, blocks, blockedBy } = await this.#o.archive.account(user);
+    return devices.length + blocks.length + blockedBy.length === 0;
   }
 
   async #channelsOf(user: string): Promise<string[]> {
@@ -140,8 +167,6 @@ export class Erasures {
     for (const channel of channels) {
       await accounts.eraseFromChannel(user, channel, Math.max(since, msOf(endOf(channel))));
     }
-    // Of others: they were meant for who is gone, not for whoever has the id next.
-    for (const other of await accounts.blockedBy(user)) await accounts.unblock(other, user);
     await archive.forgetChannels(user, [...ends, `${since}-0`].reduce(maxId));
     if (!(await accounts.finishErasure(user, since))) return;
     const seconds = (performance.now() - started) / 1000;

@@ -19,9 +19,11 @@ import type { StreamEntry } from '../../lib/redis/blocking.ts';
 import type { LogBatch } from '../../lib/redis/follow.ts';
 import { msOf, ZERO } from '../../lib/redis/ids.ts';
 import { PushVerbs } from '../../lib/redis/push-verbs.ts';
+import { SaveVerbs } from '../../lib/redis/save-verbs.ts';
 import { Verbs } from '../../lib/redis/verbs.ts';
 import { Erasures } from './erasures.ts';
 import { withSigns } from './patience.ts';
+import { Saves } from './saves.ts';
 
 const ROLE = 'archiver';
 /** At 3 µs an entry (design §10), 16 partitions in one read hold Redis for 5 ms. */
@@ -39,6 +41,8 @@ const PAUSE_MS = 250;
 const SIGN_MS = 1000;
 /** How often erasures are looked for; waiting ones go on at the same pace. */
 const ERASURES_MS = 1000;
+/** How often it is looked for what else the archive has to be told. */
+const SAVES_MS = 1000;
 const WRITE_AT_MOST_MS = 60_000;
 
 export async function startArchiver(ctx: AppContext): Promise<RunningApp> {
@@ -133,12 +137,16 @@ export async function startArchiver(ctx: AppContext): Promise<RunningApp> {
     logger,
     held: logs.held,
   });
+  const saves = new Saves({ verbs: new SaveVerbs(store.command, keys), archive, metrics, held: logs.held });
+  const stopSaving = repeat('archiving blocks, tokens and watermarks', SAVES_MS, logger, () => saves.look());
   const stopErasing = repeat('erasing users', ERASURES_MS, logger, () => erasures.look());
   await logs.start();
   return {
     async stop() {
       stopErasing();
       erasures.stop();
+      stopSaving();
+      saves.stop();
       await logs.stop();
     },
   };

@@ -5,11 +5,14 @@ import { LogWorker } from '../../lib/partitions/log-worker.ts';
 import { LOG_ROLES, LOG_TAIL_MS } from '../../lib/partitions/roles.ts';
 import { repeat } from '../../lib/process/repeat.ts';
 import { startAlone } from '../../lib/process/run.ts';
+import { Rebuilder } from '../../lib/rebuild/index.ts';
 import { msOf, ZERO } from '../../lib/redis/ids.ts';
 import { CROWDED, logFill } from '../../lib/redis/log-size.ts';
 import { busyPauseMs } from '../../lib/redis/pause.ts';
+import { PushVerbs } from '../../lib/redis/push-verbs.ts';
 import { ScriptLanes } from '../../lib/redis/script-lane.ts';
 import { Verbs } from '../../lib/redis/verbs.ts';
+import { LateWakeups } from './late-wakeups.ts';
 import { FanoutWorker } from './worker.ts';
 
 const ROLE = 'fanout';
@@ -27,7 +30,13 @@ export async function startFanout(ctx: AppContext): Promise<RunningApp> {
     new ScriptLanes(store, keys, 0), // what is delivered is repeated from the log
   );
   const lanes = new ScriptLanes(store, keys, config.ackReplicas);
-  const worker = new FanoutWorker({ store, keys, verbs, lanes, metrics, logger });
+  const late = new LateWakeups({
+    rebuild: new Rebuilder({ store, keys, archive: ctx.archive, metrics, logger }),
+    push: new PushVerbs(store.command, keys),
+    logger,
+  });
+  const onLost = late.add.bind(late);
+  const worker = new FanoutWorker({ store, keys, verbs, lanes, onLost, metrics, logger });
   const logs = new LogWorker(ctx, {
     role: ROLE,
     logger,
@@ -73,6 +82,7 @@ export async function startFanout(ctx: AppContext): Promise<RunningApp> {
       );
       await logs.stop();
       worker.stop();
+      late.stop();
     },
   };
 }

@@ -3,6 +3,8 @@
  * cluster. One call at a time, so the next leaves only after the last one's answer (design, rule 1); a target that does
  * not answer makes nobody else wait, because every group has a sender of its own.
  */
+
+import type { Lost } from '../../lib/redis/delivery.ts';
 import { backOff } from '../../lib/redis/follow.ts';
 import type { Verbs } from '../../lib/redis/verbs.ts';
 import type { Logger } from '../../lib/telemetry/logger.ts';
@@ -18,6 +20,7 @@ export interface SenderOptions {
   logger: Logger;
   /** What the source has been read to. */
   readTo(source: number): string;
+  onLost(lost: readonly Lost[]): void;
   /** The pair has to catch up from its cursor. */
   onBehind(pair: Pair): void;
 }
@@ -67,7 +70,8 @@ export class Sender {
       }
       for (const pair of pairs) pair.inFlight = true;
       try {
-        const { replies, setAside, written } = await this.#o.verbs.deliver(blocks);
+        const { replies, setAside, written, lost } = await this.#o.verbs.deliver(blocks);
+        this.#o.onLost(lost);
         this.#o.metrics.deliverBatch.observe(blocks.reduce((sum, b) => sum + b.deliveries.length, 0));
         this.#o.metrics.inboxWrites.inc(written);
         if (setAside > 0) {

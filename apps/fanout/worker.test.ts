@@ -95,6 +95,7 @@ function makeWorker(): FanoutWorker {
   return new FanoutWorker({
     store: { kind: 'standalone', command: held(store.redis), groups: (all) => [[...all]] } as RedisStore,
     keys,
+    onLost: () => undefined,
     verbs: new HeldVerbs(store.redis, keys),
     lanes: heldLanes(),
     metrics: createMetrics(),

@@ -8,7 +8,7 @@
 import type { Keyspace } from '../../lib/keyspace/index.ts';
 import type { StreamEntry } from '../../lib/redis/blocking.ts';
 import type { RedisStore } from '../../lib/redis/connect.ts';
-import type { Delivery } from '../../lib/redis/delivery.ts';
+import type { Delivery, Lost } from '../../lib/redis/delivery.ts';
 import { backOff, type LogBatch } from '../../lib/redis/follow.ts';
 import { compareIds, maxId, minId, ZERO } from '../../lib/redis/ids.ts';
 import type { ScriptLanes } from '../../lib/redis/script-lane.ts';
@@ -26,6 +26,8 @@ export interface WorkerOptions {
   verbs: Verbs;
   /** Where the log is read from: what too few replicas have is not delivered. */
   lanes: ScriptLanes;
+  /** Messages to users whose push tokens may be lost. */
+  onLost(lost: readonly Lost[]): void;
   metrics: Metrics;
   logger: Logger;
 }
@@ -254,7 +256,9 @@ export class FanoutWorker {
       const some = deliveries.slice(i, i + ENTRIES_PER_CATCH_UP_CALL);
       const to = i + ENTRIES_PER_CATCH_UP_CALL >= deliveries.length ? last : (some.at(-1)?.logId ?? last);
       const block = { source, target, after, last: to, floor: floor && i === 0, deliveries: some };
-      const [reply] = (await this.#o.verbs.deliver([block])).replies;
+      const { replies, lost } = await this.#o.verbs.deliver([block]);
+      this.#o.onLost(lost);
+      const [reply] = replies;
       if (reply?.status === 'behind') return pair.rewind(reply.cursor);
       if (reply) pair.moved(reply.cursor);
       if (reply?.status !== 'ok') throw new Error(`delivery aborted: ${reply?.error}`);

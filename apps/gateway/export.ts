@@ -16,6 +16,7 @@ const LOG_PAGE = 200;
 export async function* exportOf(ctx: GatewayContext, user: string): AsyncGenerator<string, void, void> {
   const { store, keys, archive } = ctx;
   const { command } = store;
+  await ctx.rebuild.account(user);
   const [devices, blocks, conversations] = await Promise.all([
     command.hgetall(keys.devices(user)),
     command.smembers(keys.blocks(user)),
@@ -90,12 +91,16 @@ function rowLine({ type, channel, seq, id, ts, clientId, content, metadata, targ
 
 /** Without their tokens. */
 function* deviceLines(stored: Readonly<Record<string, string>>): Generator<string> {
-  for (const [field, value] of Object.entries(stored)) {
-    const [, device] = /^device:(.+)$/.exec(field) ?? [];
-    if (device === undefined) continue;
+  const names = Object.keys(stored).flatMap((field) => /^(?:device|push):(.+)$/.exec(field)?.[1] ?? []);
+  for (const device of new Set(names)) {
     const platform = stored[`push:${device}`]?.split(' ')[0];
-    const lastSeen = Number(value.split(' ')[1]);
-    yield line({ type: 'device', device, last_seen: lastSeen, ...(platform ? { platform } : {}) });
+    const seen = stored[`device:${device}`]?.split(' ')[1];
+    yield line({
+      type: 'device',
+      device,
+      ...(seen ? { last_seen: Number(seen) } : {}),
+      ...(platform ? { platform } : {}),
+    });
   }
 }
 

@@ -10,13 +10,16 @@
  * | `members_by_channel` | one change of one member (`created`, `added`, `removed`, `role`) at its seq: intervals are read off it |
  * | `channels_by_user` | a user in a channel, and whether they still are: what rebuilds a lost conversation list |
  * | `buckets_by_sender` | a bucket of a channel in which a sender wrote: where erasure and export have to look |
+ * | `devices_by_user` | a device of a user with its push token: a secret, which is in no log and in no answer |
+ * | `blocks_by_user` | a user who blocks another; found by either of the two |
+ * | `receipts_by_channel` | a member's watermarks in a channel |
  *
  * A message's row holds its latest state: `edited` and `deleted` rows are stored as themselves and applied to the message
  * that they change. A deletion is final, whatever is written before or after it: no text of the message is left, neither in
  * its row nor in those of its edits.
  *
- * Invariant: every write carries the time of its log entry (`writtenAt`). A row never gives way to one with an older
- * time, so replays, and writers that woke up late, change nothing that came after them.
+ * Invariant: every write carries the time of its log entry (`writtenAt`), a fact the time at which the store had it. A row
+ * never gives way to one with an older time, so replays, and writers that woke up late, change nothing that came after them.
  */
 export interface ArchiveRow {
   channel: string;
@@ -74,7 +77,30 @@ export interface ArchivedChannel {
   members: { user: string; seq: number; action: MemberAction; role: string }[];
   /** Of a direct channel: who was erased, and whoever has the id now sees nothing from before. */
   erased: string[];
+  /** Of a direct channel, which need not have begun: who of the two blocks the other. */
+  blockedBy: string[];
+  /** As far as they were kept: see `Archive.keep`. */
+  receipts: { user: string; delivered: number; read: number }[];
 }
+
+export interface PushTarget {
+  platform: string;
+  /** A secret. */
+  token: string;
+}
+
+/** What is kept of a user beside their channels. */
+export interface ArchivedAccount {
+  devices: ({ device: string } & PushTarget)[];
+  blocks: string[];
+  blockedBy: string[];
+}
+
+/** Something that is no event of a channel, as the store has it now: what it was before does not matter. */
+export type Fact =
+  | { kind: 'device'; user: string; device: string; target: PushTarget | undefined }
+  | { kind: 'block'; user: string; other: string; holds: boolean }
+  | { kind: 'read'; channel: string; user: string; watermarks: { delivered: number; read: number } | undefined };
 
 export type MemberAction = 'created' | 'added' | 'removed' | 'role';
 
@@ -108,6 +134,9 @@ export interface Archive {
   erase(user: string, where: SenderBucket, upTo: string): Promise<void>;
   /** The user is in no channel any more, nor ever was in a group, as far as the log up to this id tells. */
   forgetChannels(user: string, upTo: string): Promise<void>;
+  /** Stores how things are; `at`: when the store had them so, in microseconds of its clock. Idempotent. */
+  keep(facts: readonly Fact[], at: number): Promise<void>;
+  account(user: string): Promise<ArchivedAccount>;
   close(): Promise<void>;
 }
 

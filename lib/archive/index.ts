@@ -5,10 +5,12 @@ import { EmbeddedArchive } from './embedded/embedded.ts';
 
 export {
   type Archive,
+  type ArchivedAccount,
   type ArchivedChannel,
   ArchiveError,
   type ArchiveErrorCode,
   type ArchiveRow,
+  type Fact,
   type PageQuery,
 } from './archive.ts';
 

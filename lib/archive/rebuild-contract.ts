@@ -15,7 +15,13 @@ export function rebuildContract(name: string, open: () => Promise<Archive>): voi
     });
 
     test('a channel that does not exist has nothing', async () => {
-      expect(await archive.channel(`g:${randomUUID()}`)).toEqual({ lastSeq: 0, members: [], erased: [] });
+      expect(await archive.channel(`g:${randomUUID()}`)).toEqual({
+        lastSeq: 0,
+        members: [],
+        erased: [],
+        blockedBy: [],
+        receipts: [],
+      });
     });
 
     test('a group: its title now, who made it and when, and every change of its members by seq', async () => {
@@ -30,7 +36,15 @@ export function rebuildContract(name: string, open: () => Promise<Archive>): voi
       ];
       await archive.write(rows);
       const { members, ...rest } = await archive.channel(channel);
-      expect(rest).toEqual({ lastSeq: 6, title: 'Coffee', createdBy: 'alice', createdAt: rows[0]?.ts, erased: [] });
+      expect(rest).toEqual({
+        lastSeq: 6,
+        title: 'Coffee',
+        createdBy: 'alice',
+        createdAt: rows[0]?.ts,
+        erased: [],
+        blockedBy: [],
+        receipts: [],
+      });
       expect(members.map(({ seq }) => seq)).toEqual([1, 1, 3, 4, 6]);
       expect(new Set(members.slice(0, 2).map(({ user, role }) => `${user} ${role}`))).toEqual(
         new Set(['alice owner', 'bob member']),

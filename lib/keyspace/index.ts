@@ -54,6 +54,8 @@ export function keyspace(partitions: number, { oneNode = false } = {}) {
     dead: (p: number) => `dead:${at(p)}`,
     /** Users whose erasure is running. */
     erasures: (p: number) => `erasures:${at(p)}`,
+    /** What the archive is to be told of blocks, push tokens and watermarks. */
+    unsaved: (p: number) => `unsaved:${at(p)}`,
     /** Wake-ups to send to devices that are away. */
     push: (p: number) => `push:${at(p)}`,
     lease: (p: number, role: string) => `lease:${at(p)}:${role}`,

@@ -28,11 +28,12 @@ export function keysOf(
     const snippet = latest.deleted ? '' : snippetOf(latest.content ?? '');
     fields.set('message', `${latest.seq} ${latest.from} ${latest.ts} ${snippet}`);
   }
-  const watermarks = ownLatest(rows);
+  const watermarks = watermarksOf(archived, rows);
   if (direct) {
-    for (const [user, seq] of watermarks) fields.set(`receipt:${user}`, `${seq} ${seq}`);
+    for (const [user, value] of watermarks) fields.set(`receipt:${user}`, value);
     for (const user of archived.erased) fields.set(`erased:${user}`, base);
-    return { channel: [...fields], members: [], receipts: [], dedupe: dedupeOf(rows, now) };
+    const { blockedBy } = archived;
+    return { channel: [...fields], members: [], receipts: [], dedupe: dedupeOf(rows, now), blockedBy };
   }
   const members = membersOf(archived);
   const present = [...members].filter(([, { intervals }]) => intervals.at(-1)?.to === undefined);
@@ -47,10 +48,11 @@ export function keysOf(
       `${role} ${intervals.map(({ from, to }) => `${from}-${to ?? ''}`).join(',')}`,
     ]),
     receipts: present.flatMap(([user]): [string, string][] => {
-      const seq = watermarks.get(user);
-      return seq === undefined ? [] : [[user, `${seq} ${seq}`]];
+      const value = watermarks.get(user);
+      return value === undefined ? [] : [[user, value]];
     }),
     dedupe: dedupeOf(rows, now),
+    blockedBy: [],
   };
 }
 
@@ -72,6 +74,16 @@ function membersOf({ members }: ArchivedChannel): Map<string, Membership> {
   }
   for (const [user, { intervals }] of known) if (intervals.length === 0) known.delete(user);
   return known;
+}
+
+/** `<delivered> <read>` by user: as they were kept, or further when somebody has written since. */
+function watermarksOf({ receipts }: ArchivedChannel, rows: readonly ArchiveRow[]): Map<string, string> {
+  const kept = new Map(receipts.map(({ user, delivered, read }) => [user, { delivered, read }]));
+  for (const [user, seq] of ownLatest(rows)) {
+    const { delivered = 0, read = 0 } = kept.get(user) ?? {};
+    kept.set(user, { delivered: Math.max(delivered, seq), read: Math.max(read, seq) });
+  }
+  return new Map([...kept].map(([user, { delivered, read }]) => [user, `${delivered} ${read}`]));
 }
 
 /** Whoever sends has read up to there. */

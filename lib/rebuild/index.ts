@@ -5,12 +5,14 @@
  * partition without it is *rebuilding*: a missing channel is read from the archive, by one fetch at a time, and set only
  * if it is still missing. Its sequence goes on above the next multiple of 2^20, since what was accepted and not archived
  * had the numbers below; history has nothing there, which makes them void. A user's conversation list comes back with
- * their first hello, or when they ask for it.
+ * their first hello, or when they ask for it; their blocks and push tokens too, or when they are to be told of something
+ * or change any of it. A direct channel comes back with its blocks, whether or not it had begun.
  */
 import pLimit from 'p-limit';
 import type { Archive } from '../archive/archive.ts';
 import type { Keyspace } from '../keyspace/index.ts';
 import { MillraceError } from '../protocol/errors.ts';
+import { directChannel } from '../protocol/ids.ts';
 import type { RedisStore } from '../redis/connect.ts';
 import { NOTHING, RebuildVerbs } from '../redis/rebuild-verbs.ts';
 import type { Logger } from '../telemetry/logger.ts';
@@ -44,6 +46,7 @@ export class Rebuilder {
   readonly #verbs: RebuildVerbs;
   readonly #channels = new Map<string, Promise<Found>>();
   readonly #users = new Map<string, Promise<void>>();
+  readonly #accounts = new Map<string, Promise<void>>();
 
   constructor(options: RebuilderOptions) {
     this.#o = options;
@@ -65,9 +68,16 @@ export class Rebuilder {
     return this.#once(this.#channels, channel, () => this.#findChannel(channel));
   }
 
-  /** Puts the user's conversation list back. Throws MillraceError `unavailable` when the archive does not answer. */
+  /** Puts the user's push tokens and blocks back, if they are lost. Throws MillraceError `unavailable` likewise. */
+  account(user: string): Promise<void> {
+    return this.#once(this.#accounts, user, () => this.#restoreAccount(user));
+  }
+
+  /** Puts the user's conversation list back, and what `account` does. Throws MillraceError `unavailable` when the archive does not answer. */
   user(user: string): Promise<void> {
-    return this.#once(this.#users, user, () => this.#restore(user));
+    return this.#once(this.#users, user, async () => {
+      await Promise.all([this.#restore(user), this.account(user)]);
+    });
   }
 
   async #findChannel(channel: string): Promise<Found> {
@@ -80,7 +90,7 @@ export class Rebuilder {
     if (born) return 'born';
     const archived = await archive.channel(channel);
     if (archived.lastSeq === 0) {
-      await this.#verbs.rebuild(channel, NOTHING);
+      await this.#verbs.rebuild(channel, { ...NOTHING, blockedBy: archived.blockedBy });
       return 'absent';
     }
     const rows = await archive.page(channel, { limit: ROWS, order: 'newest' });
@@ -109,6 +119,21 @@ export class Rebuilder {
         throw new Error(`the conversations of ${user} change faster than they are read`);
     }
     metrics.rebuilt.of('user').inc();
+  }
+
+  async #restoreAccount(user: string): Promise<void> {
+    const { store, keys, archive, metrics } = this.#o;
+    const [born, restored] = await Promise.all([
+      store.command.exists(keys.born(keys.partitionOf(user))),
+      store.command.hexists(keys.devices(user), 'account'),
+    ]);
+    if (born || restored) return;
+    const account = await archive.account(user);
+    // Where presence and typing are looked up: there need be no message between the two.
+    const admit = pLimit(CHANNELS_AT_ONCE);
+    const others = new Set([...account.blocks, ...account.blockedBy]);
+    await Promise.all([...others].map((other) => admit(() => this.channel(directChannel(user, other)))));
+    if (await this.#verbs.restoreAccount(user, account)) metrics.rebuilt.of('account').inc();
   }
 
   async #markOf(channel: string, user: string) {

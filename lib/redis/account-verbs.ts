@@ -2,8 +2,8 @@
  * What a user decides about themselves. A block is in three places: `blocks:{u}:<user>` says whom a user blocks,
  * `blocked_by:{u}:<other>` the reverse, and the direct channel's hash is what sends are checked against. The sets are written
  * first and cleared last, so they name at least what is enforced: the same call again after a crash in between completes
- * either, and an erasure of one of the two finds all of them. Last of all those who watch are signalled, so that each sees
- * the other no longer, or again, at once.
+ * either, and an erasure of one of the two finds all of them. The archive is told of the first, see `unsaved:{p}`. Last of all
+ * those who watch are signalled, so that each sees the other no longer, or again, at once.
  */
 import { directChannel } from '../protocol/ids.ts';
 import { ScriptCaller } from './script-caller.ts';
@@ -21,14 +21,14 @@ export class AccountVerbs extends ScriptCaller {
 
   async block(user: string, other: string): Promise<void> {
     await this.redis.sadd(this.keys.blockedBy(other), user);
-    await this.redis.sadd(this.keys.blocks(user), other);
+    await this.#put(user, other, 1);
     await this.#mark(user, other, 1);
     await this.#signals.lookAgain(user, other);
   }
 
   async unblock(user: string, other: string): Promise<void> {
     await this.#mark(user, other, 0);
-    await this.redis.srem(this.keys.blocks(user), other);
+    await this.#put(user, other, 0);
     await this.redis.srem(this.keys.blockedBy(other), user);
     await this.#signals.lookAgain(user, other);
   }
@@ -72,8 +72,9 @@ export class AccountVerbs extends ScriptCaller {
 
   async eraseFromChannel(user: string, channel: string, upToMs: number): Promise<void> {
     const keys = [this.keys.channel(channel), this.keys.members(channel), this.keys.receipts(channel)];
+    keys.push(this.keys.unsaved(this.keys.partitionOf(channel)));
     const direct = channel.startsWith('dm:') ? 1 : 0;
-    await this.run<'ok'>('erase_channel', keys, [user, upToMs, direct]);
+    await this.run<'ok'>('erase_channel', keys, [user, upToMs, direct, channel]);
   }
 
   /** False when it is not the erasure that is running. */
@@ -88,13 +89,19 @@ export class AccountVerbs extends ScriptCaller {
       k.devices(user),
       k.conversations(user),
     ];
-    keys.push(k.blocks(user), k.presence(user), k.leaving(p));
+    keys.push(k.blocks(user), k.presence(user), k.leaving(p), k.unsaved(p));
     const args = [user, since, k.bell(p, ''), BELL_ENTRIES];
     return (await this.run<number>('erase_user', keys, args)) === 1;
   }
 
+  async #put(user: string, other: string, on: 0 | 1): Promise<void> {
+    const keys = [this.keys.blocks(user), this.keys.unsaved(this.keys.partitionOf(user))];
+    await this.run<'ok'>('put_block', keys, [user, other, on]);
+  }
+
   async #mark(user: string, other: string, on: 0 | 1): Promise<void> {
-    const key = this.keys.channel(directChannel(user, other));
-    await this.run<'ok'>('block', [key], [user, other, on]);
+    const channel = directChannel(user, other);
+    const keys = [this.keys.channel(channel), this.keys.log(this.keys.partitionOf(channel))];
+    await this.run<'ok'>('block', keys, [user, other, on]);
   }
 }

@@ -22,6 +22,12 @@ export interface Block {
 }
 export type BlockReply = { status: 'ok' | 'behind' | 'aborted'; cursor: string; error?: string };
 
+/** A message to a user whose push tokens may be lost: nobody was woken for it. */
+export interface Lost {
+  user: string;
+  fields: readonly string[];
+}
+
 export interface DeliverCall {
   keys: string[];
   /** After the script's four bounds. */
@@ -74,4 +80,14 @@ export function deliverCall(keyspace: Keyspace, blocks: readonly Block[]): Deliv
     }
   }
   return { keys, args, order };
+}
+
+/** `found`: which of the call's entries (from 1), a user; and so on. */
+export function lostIn(blocks: readonly Block[], found: readonly (number | string)[]): Lost[] {
+  if (found.length === 0) return [];
+  const entries = [...new Set(blocks.flatMap(({ deliveries }) => deliveries.map(({ fields }) => fields)))];
+  return Array.from({ length: found.length / 2 }, (_, i) => ({
+    user: String(found[2 * i + 1]),
+    fields: entries[Number(found[2 * i]) - 1] ?? [],
+  }));
 }

@@ -36,8 +36,8 @@ export class PushVerbs extends ScriptCaller {
    */
   async putDevice(user: string, device: string, target: Target, maxDevices: number): Promise<void> {
     const { platform, token } = target;
-    const keys = [this.keys.devices(user), this.keys.sessions(user)];
-    await this.run('put_device', keys, [device, platform, token, maxDevices]);
+    const keys = [this.keys.devices(user), this.keys.sessions(user), this.#unsaved(user)];
+    await this.run('put_device', keys, [device, platform, token, maxDevices, user]);
     const owner = `${user} ${device}`;
     const before = await this.redis.set(this.#tokenKey(token), owner, 'EX', TOKEN_TTL_S, 'GET');
     if (before === null || before === owner) return;
@@ -46,14 +46,16 @@ export class PushVerbs extends ScriptCaller {
   }
 
   async forgetDevice(user: string, device: string): Promise<void> {
-    const token = await this.run<string>('forget_device', [this.keys.devices(user)], [device]);
+    const keys = [this.keys.devices(user), this.#unsaved(user)];
+    const token = await this.run<string>('forget_device', keys, [device, user]);
     // Another owner in between loses the key and nothing else: a token without one is its device's.
     if (token !== '' && (await this.ownsToken(user, device, token))) await this.redis.del(this.#tokenKey(token));
   }
 
   /** False when the device has another one by now. */
   async dropToken(user: string, device: string, token: string): Promise<boolean> {
-    return (await this.run<number>('drop_token', [this.keys.devices(user)], [device, token])) === 1;
+    const keys = [this.keys.devices(user), this.#unsaved(user)];
+    return (await this.run<number>('drop_token', keys, [device, token, user])) === 1;
   }
 
   async ownsToken(user: string, device: string, token: string): Promise<boolean> {
@@ -79,6 +81,18 @@ export class PushVerbs extends ScriptCaller {
     const verdicts = await this.run<string[]>('wake', [this.keys.devices(user), this.keys.sessions(user)], args);
     let at = 0;
     return wakeups.map((w) => w.devices.map(() => verdictOf(verdicts[at++] ?? 'gone')));
+  }
+
+  /** For a message to a user whose tokens were put back after it was delivered. `fields`: as it went into the inbox. */
+  async wakeLate(user: string, fields: readonly string[]): Promise<number> {
+    const value = (name: string) => fields[fields.indexOf(name) + 1] ?? '';
+    const keys = [this.keys.devices(user), this.keys.sessions(user), this.keys.push(this.keys.partitionOf(user))];
+    const args = [user, ...['from', 'name', 'channel', 'seq', 'id', 'content'].map(value)];
+    return await this.run<number>('wake_late', keys, args);
+  }
+
+  #unsaved(user: string): string {
+    return this.keys.unsaved(this.keys.partitionOf(user));
   }
 
   #tokenKey(token: string): string {

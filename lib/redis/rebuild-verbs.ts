@@ -1,4 +1,5 @@
-/** Typed callers of `lua/rebuild.lua` and `lua/restore.lua`: what was lost is put back, where it is still missing. */
+/** Typed callers of `lua/rebuild.lua`, `lua/restore.lua` and `lua/restore_account.lua`: what was lost is put back, where it is still missing. */
+import type { ArchivedAccount } from '../archive/archive.ts';
 import { DedupeWindow, type OtherWindow } from './dedupe-window.ts';
 import { ScriptCaller } from './script-caller.ts';
 
@@ -8,9 +9,11 @@ export interface ChannelKeys {
   members: [user: string, value: string][];
   receipts: [user: string, value: string][];
   dedupe: [name: string, value: string][];
+  /** Who of the two of a direct channel blocks the other. */
+  blockedBy: string[];
 }
 
-export const NOTHING: ChannelKeys = { channel: [], members: [], receipts: [], dedupe: [] };
+export const NOTHING: ChannelKeys = { channel: [], members: [], receipts: [], dedupe: [], blockedBy: [] };
 
 export interface Mark {
   channel: string;
@@ -37,7 +40,7 @@ export class RebuildVerbs extends ScriptCaller {
           ...[keys.channel(channel), keys.members(channel), keys.receipts(channel)],
           ...[keys.dedupe(channel, window), keys.log(keys.partitionOf(channel))],
         ],
-        [window, ...parts.map((part) => part.length), ...parts.flat(2)],
+        [window, ...parts.map((part) => part.length), ...parts.flat(2), ...found.blockedBy],
       );
     });
     return reply;
@@ -47,5 +50,13 @@ export class RebuildVerbs extends ScriptCaller {
   restore(user: string, marks: readonly Mark[], complete: boolean): Promise<number> {
     const args = marks.flatMap((m) => [m.channel, m.seenRead ?? '', m.last, m.ts, m.unread, m.read]);
     return this.run('restore', [this.keys.conversations(user), this.keys.devices(user)], [complete ? 1 : 0, ...args]);
+  }
+
+  /** False when somebody has done it. */
+  async restoreAccount(user: string, { devices, blocks, blockedBy }: ArchivedAccount): Promise<boolean> {
+    const keys = [this.keys.devices(user), this.keys.blocks(user), this.keys.blockedBy(user)];
+    const tokens = devices.flatMap(({ device, platform, token }) => [device, `${platform} ${token}`]);
+    const args = [devices.length, ...tokens, blocks.length, ...blocks, blockedBy.length, ...blockedBy];
+    return (await this.run<number>('restore_account', keys, args)) === 1;
   }
 }

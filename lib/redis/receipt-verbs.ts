@@ -43,7 +43,7 @@ export class ReceiptVerbs extends ScriptCaller {
     const keys: string[] = [];
     const args: (string | number)[] = [];
     for (const { channel, user, peer, delivered, read } of raises) {
-      keys.push(this.keys.channel(channel));
+      keys.push(this.keys.channel(channel), this.keys.unsaved(this.keys.partitionOf(channel)));
       if (peer === undefined) keys.push(this.keys.members(channel), this.keys.receipts(channel));
       args.push(peer === undefined ? 'group' : 'direct', user, peer ?? '', delivered, read);
     }

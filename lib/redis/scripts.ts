@@ -33,6 +33,7 @@ export type ScriptName =
   | 'lease_release'
   | 'lease_renew'
   | 'overdue'
+  | 'put_block'
   | 'put_device'
   | 'put_member'
   | 'raise'
@@ -42,10 +43,14 @@ export type ScriptName =
   | 'remove_member'
   | 'rename'
   | 'restore'
+  | 'restore_account'
   | 'roll_call'
+  | 'saved'
   | 'settle'
   | 'tell'
+  | 'to_save'
   | 'wake'
+  | 'wake_late'
   | 'signal'
   | 'walk';
 

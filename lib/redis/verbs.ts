@@ -4,7 +4,7 @@
 import type { LogRole } from '../keyspace/index.ts';
 import { beingErased } from '../protocol/errors.ts';
 import { DedupeWindow, type OtherWindow } from './dedupe-window.ts';
-import { type Block, type BlockReply, deliverCall } from './delivery.ts';
+import { type Block, type BlockReply, deliverCall, type Lost, lostIn } from './delivery.ts';
 import { CROWDED, type LogBounds } from './log-size.ts';
 import { ScriptCaller } from './script-caller.ts';
 import type { ScriptHost } from './scripts.ts';
@@ -160,6 +160,7 @@ export class Verbs extends ScriptCaller<ScriptHost> {
       [
         ...[this.keys.inbox(user), this.keys.devices(user), this.keys.sessions(user), this.keys.cursor(p)],
         ...[...this.#presenceKeys(user, a.gateway), this.keys.erasure(user), this.keys.born(p)],
+        this.keys.unsaved(p),
       ],
       // prettier-ignore
       [
@@ -235,16 +236,17 @@ export class Verbs extends ScriptCaller<ScriptHost> {
   /** All the blocks' targets must be partitions that one command may touch. */
   async deliver(
     blocks: readonly Block[],
-  ): Promise<{ replies: BlockReply[]; rings: number; setAside: number; written: number }> {
+  ): Promise<{ replies: BlockReply[]; rings: number; setAside: number; written: number; lost: Lost[] }> {
     const { keys, args, order } = deliverCall(this.keys, blocks);
     const bounds = [INBOX_ENTRIES, INBOX_TTL_MS, DORMANT_AFTER_MS, BELL_ENTRIES];
     const reply = await this.run<[BlockReply['status'], string, string?][]>('deliver', keys, [...bounds, ...args]);
-    const [, rings, setAside, written] = reply.pop() as unknown as ['rings', number, number, number];
+    type Last = ['rings', number, number, number, (number | string)[]];
+    const [, rings, setAside, written, lost] = reply.pop() as unknown as Last;
     const replies: BlockReply[] = [];
     for (const [n, [status, cursor, error]] of reply.entries()) {
       replies[order[n] ?? 0] = { status, cursor, ...(error ? { error } : {}) };
     }
-    return { replies, rings, setAside, written };
+    return { replies, rings, setAside, written, lost: lostIn(blocks, lost) };
   }
 
   async create(g: NewGroup): Promise<'created' | 'exists' | 'rebuild'> {

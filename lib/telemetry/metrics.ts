@@ -266,8 +266,15 @@ export const declarations = {
     name: 'rebuilt_total',
     kind: 'counter',
     unit: 'keys',
-    help: 'What Redis had lost and was put back from the archive: channels, and users’ conversation lists (what: channel, user).',
+    help: 'What Redis had lost and was put back from the archive: channels, users’ conversation lists, and accounts (push tokens and blocks; what: channel, user, account).',
     labels: ['what'],
+  },
+  saved: {
+    name: 'archived_facts_total',
+    kind: 'counter',
+    unit: 'rows',
+    help: 'What the archive was told beside the channels’ events, by kind: push tokens, blocks, read marks (kind: device, block, read).',
+    labels: ['kind'],
   },
   retries: {
     name: 'retries_total',

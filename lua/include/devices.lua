@@ -1,7 +1,9 @@
 -- A known device has a `device:` field (it has connected), a `push:` field (it has a token), or both.
 
--- Removes a device's token. `pushable` names the others that have one; without it nobody looks for any.
-local function remove_token(devices, device)
+-- Removes a device's token. `pushable` names the others that have one; without it nobody looks for any. Before this:
+-- `include unsaved`.
+local function remove_token(devices, device, unsaved, user)
+  unsaved_since(unsaved, 'device ' .. user .. ' ' .. device)
   redis.call('HDEL', devices, 'push:' .. device, 'pushed:' .. device)
   local left = {}
   for other in string.gmatch(redis.call('HGET', devices, 'pushable') or '', '%S+') do
@@ -14,13 +16,13 @@ local function remove_token(devices, device)
   end
 end
 
-local function forget(devices, device)
+local function forget(devices, device, unsaved, user)
   redis.call('HDEL', devices, 'device:' .. device)
-  remove_token(devices, device)
+  remove_token(devices, device, unsaved, user)
 end
 
 -- One more device than `most` displaces the one unseen longest that is not connected. `sessions`: HGETALL of it.
-local function make_room(devices, sessions, device, most)
+local function make_room(devices, sessions, device, most, unsaved, user)
   local connected, seen, known = {}, {}, 0
   for i = 1, #sessions, 2 do connected[sessions[i]] = true end
   local all = redis.call('HGETALL', devices)
@@ -40,7 +42,7 @@ local function make_room(devices, sessions, device, most)
       end
     end
     if not oldest then return end
-    forget(devices, oldest)
+    forget(devices, oldest, unsaved, user)
     seen[oldest], known = nil, known - 1
   end
 end

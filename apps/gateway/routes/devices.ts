@@ -10,6 +10,7 @@ export function devices(ctx: GatewayContext): FastifyPluginAsync {
   return async (app) => {
     app.get('/devices', async (request): Promise<Devices> => {
       const { user } = callerOf(request);
+      await ctx.rebuild.account(user);
       const { command } = ctx.store;
       const [stored, sessions] = await Promise.all([
         command.hgetall(ctx.keys.devices(user)),
@@ -22,13 +23,16 @@ export function devices(ctx: GatewayContext): FastifyPluginAsync {
       const { user } = callerOf(request);
       const { device } = checkPath(DevicePath, request.params);
       const { platform, push_token: token } = checkBody(PutDevice, request.body, ctx.config.limits);
+      await ctx.rebuild.account(user);
       await ctx.push.putDevice(user, device, { platform, token }, ctx.config.knownDevices);
       return reply.code(204).send();
     });
 
     app.delete('/devices/:device', async (request, reply) => {
       const { device } = checkPath(DevicePath, request.params);
-      await ctx.push.forgetDevice(callerOf(request).user, device);
+      const { user } = callerOf(request);
+      await ctx.rebuild.account(user);
+      await ctx.push.forgetDevice(user, device);
       return reply.code(204).send();
     });
   };

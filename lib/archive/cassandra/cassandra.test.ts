@@ -11,6 +11,7 @@ import { type Cassandra, startCassandra } from '../../../ops/cassandra/cassandra
 import type { Archive, ArchiveRow } from '../archive.ts';
 import { archiveContract } from '../contract.ts';
 import { erasureContract } from '../erasure-contract.ts';
+import { factsContract } from '../facts-contract.ts';
 import { openArchive } from '../index.ts';
 import { rebuildContract } from '../rebuild-contract.ts';
 
@@ -62,6 +63,12 @@ rebuildContract('cassandra', async () => {
   return archive;
 });
 
+factsContract('cassandra', async () => {
+  const archive = await openArchive(keyspace('facts'), { logger });
+  expect((await archive.applySchema()).length).toBeGreaterThan(0);
+  return archive;
+});
+
 describe('the Cassandra archive', () => {
   let archive: Archive;
   beforeAll(async () => {
@@ -75,7 +82,7 @@ describe('the Cassandra archive', () => {
       message: expect.stringContaining('millrace schema'),
     });
     await expect(archive.write(messages('g:a', 1))).rejects.toMatchObject({ code: 'schema', retryable: true });
-    expect(await archive.applySchema()).toEqual(['001_history', '002_changes']);
+    expect(await archive.applySchema()).toEqual(['001_history', '002_changes', '003_accounts']);
     await archive.ready();
   });
 

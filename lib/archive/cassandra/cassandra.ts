@@ -1,11 +1,13 @@
-import type { Client } from 'cassandra-driver';
+import type { Client, types } from 'cassandra-driver';
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 import {
   type Archive,
+  type ArchivedAccount,
   type ArchivedChannel,
   ArchiveError,
   type ArchiveRow,
+  type Fact,
   type MemberAction,
   type PageQuery,
   type SenderBucket,
@@ -13,6 +15,7 @@ import {
 import { BUCKET_SIZE, bucketOf, consequencesOf, type MessageChange, partiesOf, writtenAt } from '../rows.ts';
 import { createClient } from './driver.ts';
 import { archiveError } from './errors.ts';
+import { Facts } from './facts.ts';
 import { appliedMigrations, applySchema, MIGRATIONS } from './schema.ts';
 import {
   type Batch,
@@ -49,6 +52,7 @@ export class CassandraArchive implements Archive {
   readonly #logger: Logger;
   readonly #client: Client;
   readonly #queries: Queries;
+  readonly #facts: Facts;
   /**
    * Sender buckets that this process has already written: one write per bucket instead of one per message. Rows of
    * `buckets_by_sender` only say where to look and are never deleted, so a cached one stays true.
@@ -61,6 +65,7 @@ export class CassandraArchive implements Archive {
     this.#logger = options.logger;
     this.#queries = queriesFor(this.#address.keyspace);
     this.#client = createClient(this.#address);
+    this.#facts = new Facts(this.#address.keyspace, (query, params) => this.#readAll(query, params));
     this.#client.on('hostUp', (host: { address: string }) => this.#logger.info({ host: host.address }, 'archive up'));
     this.#client.on('hostDown', (host: { address: string }) =>
       this.#logger.warn({ host: host.address }, 'archive down'),
@@ -151,7 +156,7 @@ export class CassandraArchive implements Archive {
     try {
       return await this.#run('look whether there is anything', async () => {
         const { rows } = await this.#read(this.#queries.any, [], 1);
-        return rows.length === 0;
+        return rows.length === 0 && (await this.#facts.isEmpty());
       });
     } catch (error) {
       // An operator has yet to apply the schema: there is nothing.
@@ -163,24 +168,21 @@ export class CassandraArchive implements Archive {
   async channel(channel: string): Promise<ArchivedChannel> {
     return this.#run(`read the channel ${channel}`, async () => {
       const parties = channel.startsWith('dm:') ? partiesOf(channel) : [];
-      const [{ rows }, ...states] = await Promise.all([
+      const [{ rows }, memberRows, facts, ...states] = await Promise.all([
         this.#read(this.#queries.channel, [channel], 1),
+        this.#readAll(this.#queries.membersOf, [channel]),
+        this.#facts.ofChannel(channel),
         ...parties.map((user) => this.#read(this.#queries.isIn, [user, channel], 1)),
       ]);
       const [title, createdBy, createdAt]: unknown[] = ['title', 'created_by', 'created_at'].map((name) =>
         rows[0]?.get(name),
       );
-      const members: ArchivedChannel['members'] = [];
-      const options = { prepare: true, executionProfile: 'read', autoPage: true };
-      for await (const row of await this.#client.execute(this.#queries.membersOf, [channel], options)) {
-        const action = String(row.get('action')) as MemberAction;
-        members.push({
-          user: String(row.get('user_id')),
-          seq: Number(row.get('seq')),
-          action,
-          role: String(row.get('role')),
-        });
-      }
+      const members = memberRows.map((row) => ({
+        user: String(row.get('user_id')),
+        seq: Number(row.get('seq')),
+        action: String(row.get('action')) as MemberAction,
+        role: String(row.get('role')),
+      }));
       members.sort((a, b) => a.seq - b.seq);
       return {
         lastSeq: Number(rows[0]?.get('last_seq') ?? 0),
@@ -189,6 +191,7 @@ export class CassandraArchive implements Archive {
         ...(createdAt instanceof Date ? { createdAt: createdAt.getTime() } : {}),
         members,
         erased: parties.filter((_, i) => states[i]?.rows[0]?.get('active') === false),
+        ...facts,
       };
     });
   }
@@ -199,24 +202,24 @@ export class CassandraArchive implements Archive {
 
   #everIn(user: string): Promise<{ channel: string; active: boolean }[]> {
     return this.#run(`read the channels of ${user}`, async () => {
-      const channels = [];
-      const options = { prepare: true, executionProfile: 'read', autoPage: true };
-      for await (const row of await this.#client.execute(this.#queries.channelsOf, [user], options)) {
-        channels.push({ channel: String(row.get('channel_id')), active: row.get('active') === true });
-      }
-      return channels;
+      const rows = await this.#readAll(this.#queries.channelsOf, [user]);
+      return rows.map((row) => ({ channel: String(row.get('channel_id')), active: row.get('active') === true }));
     });
   }
 
   async sentIn(user: string): Promise<SenderBucket[]> {
     return this.#run(`read where ${user} wrote`, async () => {
-      const found: SenderBucket[] = [];
-      const options = { prepare: true, executionProfile: 'read', autoPage: true };
-      for await (const row of await this.#client.execute(this.#queries.sentIn, [user], options)) {
-        found.push({ channel: String(row.get('channel_id')), bucket: Number(row.get('bucket')) });
-      }
-      return found;
+      const rows = await this.#readAll(this.#queries.sentIn, [user]);
+      return rows.map((row) => ({ channel: String(row.get('channel_id')), bucket: Number(row.get('bucket')) }));
     });
+  }
+
+  async keep(facts: readonly Fact[], at: number): Promise<void> {
+    await this.#run(`keep ${facts.length} facts`, () => this.#sendAll(this.#facts.writes(facts, at)));
+  }
+
+  async account(user: string): Promise<ArchivedAccount> {
+    return this.#run(`read the account of ${user}`, () => this.#facts.account(user));
   }
 
   /** A bucket has a bounded number of rows; its sender is not part of the key. */
@@ -300,6 +303,13 @@ export class CassandraArchive implements Archive {
 
   #read(query: string, params: unknown[], limit: number) {
     return this.#client.execute(query, params, { prepare: true, executionProfile: 'read', fetchSize: limit });
+  }
+
+  async #readAll(query: string, params: unknown[]): Promise<types.Row[]> {
+    const rows: types.Row[] = [];
+    const options = { prepare: true, executionProfile: 'read', autoPage: true };
+    for await (const row of await this.#client.execute(query, params, options)) rows.push(row);
+    return rows;
   }
 
   /** All the batches, a bounded number at once. After the first failure no more are started; it rejects when none is left. */

@@ -67,6 +67,27 @@ export const MIGRATIONS: readonly Migration[] = [
        ) WITH compaction = ${overwritten} AND comment = 'where a deletion finds the texts of the edits; bucket of target'`,
     ],
   },
+  {
+    name: '003_accounts',
+    statements: (ks, { overwritten }) => [
+      `CREATE TABLE IF NOT EXISTS ${ks}.devices_by_user (
+         user_id text, device_id text, platform text, push_token text,
+         PRIMARY KEY (user_id, device_id)
+       ) WITH compaction = ${overwritten} AND comment = 'push tokens: secrets'`,
+      `CREATE TABLE IF NOT EXISTS ${ks}.blocks_by_user (
+         user_id text, blocked_id text,
+         PRIMARY KEY (user_id, blocked_id)
+       ) WITH compaction = ${overwritten}`,
+      `CREATE TABLE IF NOT EXISTS ${ks}.blockers_by_user (
+         user_id text, blocker_id text,
+         PRIMARY KEY (user_id, blocker_id)
+       ) WITH compaction = ${overwritten} AND comment = 'blocks_by_user, from the other side'`,
+      `CREATE TABLE IF NOT EXISTS ${ks}.receipts_by_channel (
+         channel_id text, user_id text, delivered bigint, read bigint,
+         PRIMARY KEY (channel_id, user_id)
+       ) WITH compaction = ${overwritten}`,
+    ],
+  },
 ];
 
 /** Applies what is missing, in order; one at a time per keyspace (every statement can be repeated after a failure). */

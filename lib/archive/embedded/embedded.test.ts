@@ -7,6 +7,7 @@ import { pino } from 'pino';
 import { afterAll, describe, expect, test } from 'vitest';
 import { archiveContract } from '../contract.ts';
 import { erasureContract } from '../erasure-contract.ts';
+import { factsContract } from '../facts-contract.ts';
 import { openArchive } from '../index.ts';
 import { rebuildContract } from '../rebuild-contract.ts';
 
@@ -23,6 +24,8 @@ rebuildContract('sqlite', async () => {
   expect(await archive.isEmpty()).toBe(true);
   return archive;
 });
+
+factsContract('sqlite', () => openArchive(`sqlite:${join(folder, 'facts', 'archive.db')}`, { logger }));
 
 const messages = (channel: string, count: number) =>
   Array.from({ length: count }, (_, i) => ({

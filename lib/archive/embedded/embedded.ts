@@ -5,15 +5,18 @@ import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 import {
   type Archive,
+  type ArchivedAccount,
   type ArchivedChannel,
   ArchiveError,
   type ArchiveRow,
+  type Fact,
   type PageQuery,
   type SenderBucket,
 } from '../archive.ts';
 import { BUCKET_SIZE, consequencesOf, type MemberChange, partiesOf, writtenAt } from '../rows.ts';
 import { applyChanges } from './changes.ts';
-import { MIGRATIONS } from './schema.ts';
+import { Facts } from './facts.ts';
+import { applied, MIGRATIONS, migrate, transaction } from './schema.ts';
 import { prepare, type Statements, type StoredRow } from './statements.ts';
 import { type EraseOrder, Writer } from './writer.ts';
 
@@ -33,6 +36,7 @@ export class EmbeddedArchive implements Archive {
   readonly #logger: Logger;
   #db: DatabaseSync | undefined;
   #statements: Statements | undefined;
+  #facts: Facts | undefined;
   #writer: Writer | undefined;
   /** Sender buckets that are surely there: most rows are of these, and need no second statement. */
   readonly #knownBuckets = new LRUCache<string, true>({ max: 50_000 });
@@ -57,6 +61,7 @@ export class EmbeddedArchive implements Archive {
         this.#db = db;
         migrate(db);
         this.#statements = prepare(db);
+        this.#facts = new Facts(db);
       } catch (error) {
         this.#db = undefined;
         db.close();
@@ -88,21 +93,27 @@ export class EmbeddedArchive implements Archive {
   }
 
   async write(rows: readonly ArchiveRow[]): Promise<void> {
-    this.#open();
-    this.#writer ??= new Writer(this.#file);
-    await this.#writer.write(rows);
+    await this.#writing().write(rows);
   }
 
   async erase(user: string, where: SenderBucket, upTo: string): Promise<void> {
-    this.#open();
-    this.#writer ??= new Writer(this.#file);
-    await this.#writer.erase({ user, where, upTo });
+    await this.#writing().ask({ erase: { user, where, upTo } });
   }
 
   async forgetChannels(user: string, upTo: string): Promise<void> {
-    this.#open();
-    this.#writer ??= new Writer(this.#file);
-    await this.#writer.erase({ user, upTo });
+    await this.#writing().ask({ erase: { user, upTo } });
+  }
+
+  async keep(facts: readonly Fact[], at: number): Promise<void> {
+    if (facts.length > 0) await this.#writing().ask({ keep: { facts, at } });
+  }
+
+  /** On the caller's thread. */
+  keepNow(facts: readonly Fact[], at: number): void {
+    this.#run(`keep ${facts.length} facts`, () => {
+      const known = this.#known();
+      transaction(this.#open(), () => known.put(facts, at));
+    });
   }
 
   /** On the caller's thread. Without `where`: the user's channels. */
@@ -193,7 +204,10 @@ export class EmbeddedArchive implements Archive {
   }
 
   async isEmpty(): Promise<boolean> {
-    return this.#run('look whether there is anything', () => this.#prepared().any.get() === undefined);
+    return this.#run(
+      'look whether there is anything',
+      () => this.#prepared().any.get() === undefined && this.#known().isEmpty(),
+    );
   }
 
   async channel(channel: string): Promise<ArchivedChannel> {
@@ -210,8 +224,13 @@ export class EmbeddedArchive implements Archive {
         ...(typeof row?.created_at === 'number' ? { createdAt: row.created_at } : {}),
         members: members.map(({ user_id: user, seq, action, role }) => ({ user, seq, action, role })),
         erased: parties.filter((user) => s.isIn.get(user, channel)?.active === 0),
+        ...this.#known().ofChannel(channel),
       };
     });
+  }
+
+  async account(user: string): Promise<ArchivedAccount> {
+    return this.#run(`read the account of ${user}`, () => this.#known().account(user));
   }
 
   async channelsOf(user: string): Promise<string[]> {
@@ -234,6 +253,13 @@ export class EmbeddedArchive implements Archive {
     this.#db?.close();
     this.#db = undefined;
     this.#statements = undefined;
+    this.#facts = undefined;
+  }
+
+  #writing(): Writer {
+    this.#open();
+    this.#writer ??= new Writer(this.#file);
+    return this.#writer;
   }
 
   #open(): DatabaseSync {
@@ -246,6 +272,11 @@ export class EmbeddedArchive implements Archive {
   #prepared(): Statements {
     this.#open();
     return this.#statements!;
+  }
+
+  #known(): Facts {
+    this.#open();
+    return this.#facts!;
   }
 
   /** Whatever SQLite says (busy, disk full, read-only) can pass: only rows and calls of ours are final. */
@@ -264,49 +295,6 @@ export class EmbeddedArchive implements Archive {
       );
     }
   }
-}
-
-function transaction(db: DatabaseSync, action: () => void): void {
-  // IMMEDIATE: a transaction that began as a reader and then finds another writer cannot wait, it fails.
-  db.exec('BEGIN IMMEDIATE');
-  try {
-    action();
-    db.exec('COMMIT');
-  } catch (error) {
-    if (db.isTransaction) {
-      db.exec('ROLLBACK');
-    }
-    throw error;
-  }
-}
-
-function migrate(db: DatabaseSync): string[] {
-  const names: string[] = [];
-  if (MIGRATIONS.every(({ name }) => applied(db).includes(name))) {
-    return names;
-  }
-  transaction(db, () => {
-    db.exec('CREATE TABLE IF NOT EXISTS schema_migrations (name TEXT PRIMARY KEY, applied_at INTEGER NOT NULL)');
-    // Read inside the transaction: another process may have been first.
-    const done = new Set(applied(db));
-    for (const { name, sql } of MIGRATIONS) {
-      if (!done.has(name)) {
-        db.exec(sql);
-        db.prepare('INSERT INTO schema_migrations (name, applied_at) VALUES (?, ?)').run(name, Date.now());
-        names.push(name);
-      }
-    }
-  });
-  return names;
-}
-
-function applied(db: DatabaseSync): string[] {
-  const table = db.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_migrations'").get();
-  if (table === undefined) {
-    return [];
-  }
-  const rows = db.prepare('SELECT name FROM schema_migrations ORDER BY name').all() as unknown as { name: string }[];
-  return rows.map(({ name }) => name);
 }
 
 function fromStored(row: StoredRow): ArchiveRow {

@@ -18,7 +18,8 @@ parentPort?.on('message', (request: WriteRequest | 'close') => {
   const answer: WriteAnswer = { id };
   try {
     if ('rows' in work) archive.writeNow(work.rows);
-    else archive.eraseNow(work.erase);
+    else if ('erase' in work) archive.eraseNow(work.erase);
+    else archive.keepNow(work.keep.facts, work.keep.at);
   } catch (error) {
     if (!(error instanceof ArchiveError)) throw error;
     const badRow = error.row === undefined || !('rows' in work) ? {} : { badRow: work.rows.indexOf(error.row) };

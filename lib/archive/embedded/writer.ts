@@ -1,6 +1,6 @@
 /** The writing thread as its owner sees it. */
 import { Worker } from 'node:worker_threads';
-import { ArchiveError, type ArchiveErrorCode, type ArchiveRow, type SenderBucket } from '../archive.ts';
+import { ArchiveError, type ArchiveErrorCode, type ArchiveRow, type Fact, type SenderBucket } from '../archive.ts';
 
 /** Of what a user wrote there; without a place, that they are in any channel. */
 export interface EraseOrder {
@@ -12,7 +12,7 @@ export interface EraseOrder {
 
 export interface WriteRequest {
   id: number;
-  work: { rows: readonly ArchiveRow[] } | { erase: EraseOrder };
+  work: { rows: readonly ArchiveRow[] } | { erase: EraseOrder } | { keep: { facts: readonly Fact[]; at: number } };
 }
 
 export interface WriteAnswer {
@@ -37,14 +37,10 @@ export class Writer {
   }
 
   write(rows: readonly ArchiveRow[]): Promise<void> {
-    return this.#ask({ rows }, rows);
+    return this.ask({ rows }, rows);
   }
 
-  erase(order: EraseOrder): Promise<void> {
-    return this.#ask({ erase: order }, []);
-  }
-
-  #ask(work: WriteRequest['work'], rows: readonly ArchiveRow[]): Promise<void> {
+  ask(work: WriteRequest['work'], rows: readonly ArchiveRow[] = []): Promise<void> {
     const worker = this.#running();
     const id = ++this.#last;
     worker.ref(); // until it is answered
