@@ -29,9 +29,9 @@ afterAll(async () => {
   await api.stop();
 });
 
-function gateway(retry?: Retry) {
-  const receipts = new Receipts(api.ctx);
-  const acks = new Acks(api.ctx, receipts, retry);
+function gateway(retry?: Retry, ctx = api.ctx) {
+  const receipts = new Receipts(ctx);
+  const acks = new Acks(ctx, receipts, retry);
   running.push({ acks, receipts });
   return { acks, receipts };
 }
@@ -111,4 +111,27 @@ test('a receipt that may not be told is given up, and the read it came from is s
   expect(await receipts.read({ user: bob, channel, device: 'phone', delivered: 1, read: 1, again: false })).toBe(true);
   await until('it is given up', 10_000, async () => (await counted('given_up_total', 'receipt')) === before + 1);
   expect(await counted('retries_total', 'receipt')).toBe(0);
+});
+
+test('a group whose receipts cannot be told holds up no other group’s acks', async () => {
+  const { store, keys } = api.ctx;
+  const [alice, bob] = [await connected(), await connected()];
+  const [well, broken] = await Promise.all(
+    ['well', 'broken'].map(async (title) => {
+      const { body } = await api.as(alice)('POST /v1/channels', { title, members: [bob] });
+      return (body as { channel: string }).channel;
+    }),
+  );
+  const hgetall = (key: string) =>
+    key === keys.members(broken!) ? Promise.reject(new Error('NOPERM no such right')) : store.command.hgetall(key);
+  const command = Object.create(store.command, { hgetall: { value: hgetall } });
+  const { acks } = gateway(undefined, { ...api.ctx, store: { ...store, command } });
+  const before = await counted('given_up_total', 'ack');
+  const [a, b] = [later(5), later(6)];
+  acks.add(alice, ack(alice, a, new Map([[broken!, 1]])));
+  acks.add(bob, ack(bob, b, new Map([[well!, 1]])));
+  await acks.flush();
+  expect(await stored(bob)).toBe(b);
+  expect(await stored(alice)).not.toBe(a);
+  expect(await counted('given_up_total', 'ack')).toBe(before + 1);
 });

@@ -1,5 +1,4 @@
 /** From a first frame to a session that is up: who it is, where it starts, what it is told. */
-import pLimit, { type LimitFunction } from 'p-limit';
 import type { Identity } from '../../lib/auth/index.ts';
 import { type CloseReason, MillraceError } from '../../lib/protocol/errors.ts';
 import type { HelloFrame } from '../../lib/protocol/frames.ts';
@@ -10,6 +9,7 @@ import type { Caller } from './context.ts';
 import type { Hub } from './hub.ts';
 import { identify } from './identify.ts';
 import type { Session } from './session.ts';
+import { Slots } from './slots.ts';
 import { Turns } from './turns.ts';
 
 /** Attaches at once: a reconnect storm is let in at the pace at which they are answered. */
@@ -19,12 +19,13 @@ const PER_TURN = 8;
 
 export class Greeter {
   readonly #hub: Hub;
-  readonly #admit: LimitFunction = pLimit(ATTACHES_AT_ONCE);
+  readonly #slots: Slots;
   /** Whose turn it is, of all who come in. */
   readonly turns = new Turns(PER_TURN);
 
   constructor(hub: Hub) {
     this.#hub = hub;
+    this.#slots = new Slots(hub.ctx, ATTACHES_AT_ONCE);
   }
 
   /** `upgrade`: who the upgrade's own Authorization header said. Resolves when the session is up, or closed. */
@@ -44,7 +45,7 @@ export class Greeter {
     session.caller = caller;
     session.device = hello.device;
     try {
-      await this.#admit(() => this.#attach(session, caller, hello));
+      await this.#slots.run(caller.user, () => this.#attach(session, caller, hello));
     } catch (error) {
       const refusal = asMillraceError(this.#hub.ctx, error, 'attach');
       session.refuse(refusal, answers);

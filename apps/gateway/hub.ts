@@ -3,7 +3,6 @@
  *
  * Holds nothing that cannot be rebuilt: a client resumes from its offset on any other gateway.
  */
-import pLimit from 'p-limit';
 import { MillraceError } from '../../lib/protocol/errors.ts';
 import type { StreamBatch, StreamEntry } from '../../lib/redis/blocking.ts';
 import { compareIds, maxId, ZERO } from '../../lib/redis/ids.ts';
@@ -30,9 +29,8 @@ import { Turns } from './turns.ts';
 const MOST_RUNG = 3;
 /** Entries that a replay reads at a time. */
 const REPLAY_COUNT = 64;
-/** Thousands who leave at once do not hold up the sends of those who stay: so many under way, so few begun in a turn. */
-const DETACHES_AT_ONCE = 64;
-const DETACHES_PER_TURN = 8;
+/** Thousands who leave at once do not hold up the sends of those who stay: so few begin in a turn. */
+const LEAVERS_PER_TURN = 8;
 
 export class Hub {
   readonly ctx: GatewayContext;
@@ -50,8 +48,7 @@ export class Hub {
   readonly #sweeper: Sweeper;
   readonly #lease: GatewayLease;
   readonly #departing = new Set<Promise<void>>();
-  readonly #detaches = pLimit(DETACHES_AT_ONCE);
-  readonly #leavers = new Turns(DETACHES_PER_TURN);
+  readonly #leavers = new Turns(LEAVERS_PER_TURN);
 
   constructor(ctx: GatewayContext, times: Partial<LeaseTimes> & SignalTimes = {}) {
     this.ctx = ctx;
@@ -146,7 +143,7 @@ export class Hub {
 
   /** Detaches a session that is not one any more, or whose attach failed: it may have happened all the same. */
   async abandon(session: Session, user: string): Promise<void> {
-    const detached = this.#detaches(() => this.#detach(session, user));
+    const detached = this.#detach(session, user);
     this.#departing.add(detached);
     await detached;
     this.#departing.delete(detached);

@@ -35,10 +35,16 @@ export interface Mark extends Watermarks {
   again: boolean;
 }
 
+type Receipt = Omit<TellInput, 'to' | 'via'>;
+
+interface Waiting {
+  receipt: Receipt;
+  readonly told: PromiseWithResolvers<void>;
+}
+
 interface Tick {
   /** `channel user` → the latest of a member's watermarks. */
-  readonly receipts: Map<string, Omit<TellInput, 'to' | 'via'>>;
-  readonly told: Promise<void>;
+  readonly waiting: Map<string, Waiting>;
   tell(): void;
 }
 
@@ -128,8 +134,11 @@ export class Receipts {
       if (peer !== user) await this.#tells.run({ ...receipt, to: peer, via: '' });
     } else if (members <= this.#ctx.config.limits.receipts_up_to) {
       this.#tick ??= this.#startTick();
-      this.#tick.receipts.set(`${channel} ${user}`, receipt);
-      await this.#tick.told;
+      const { waiting } = this.#tick;
+      const key = `${channel} ${user}`;
+      const told = waiting.get(key)?.told ?? Promise.withResolvers<void>();
+      waiting.set(key, { receipt, told });
+      await told.promise;
     }
   }
 
@@ -161,34 +170,35 @@ export class Receipts {
 
   /** In groups one second's receipts go together: a member's latest, all members' in one ring. */
   #startTick(): Tick {
-    const receipts: Tick['receipts'] = new Map();
+    const waiting: Tick['waiting'] = new Map();
     let tell = () => {};
     const due = new Promise<void>((resolve) => {
       tell = resolve;
     });
     const timer = setTimeout(tell, performance.now() < this.#hurried ? GROUPS_EVERY_MS / 20 : GROUPS_EVERY_MS);
-    const told = due.then(() => {
+    void due.then(() => {
       clearTimeout(timer);
       this.#tick = undefined;
-      return this.#tellGroups([...receipts.values()]);
+      const channels = Map.groupBy(waiting.values(), ({ receipt }) => receipt.channel);
+      for (const [channel, some] of channels) void this.#tellGroup(channel, some);
     });
-    return { receipts, told, tell };
+    return { waiting, tell };
   }
 
-  async #tellGroups(receipts: Omit<TellInput, 'to' | 'via'>[]): Promise<void> {
-    const { command } = this.#ctx.store;
-    const { keys } = this.#ctx;
-    const channels = Map.groupBy(receipts, ({ channel }) => channel);
-    const tells: TellInput[] = [];
-    await Promise.all(
-      [...channels].map(async ([channel, some]) => {
-        // Who was removed meanwhile is told nothing any more.
-        for (const [to, value] of Object.entries(await command.hgetall(keys.members(channel)))) {
-          if (!isPresent(parseMember(value))) continue;
-          for (const receipt of some) if (receipt.user !== to) tells.push({ ...receipt, to, via: '' });
-        }
-      }),
-    );
-    await Promise.all(tells.map((tell) => this.#tells.run(tell)));
+  /** A receipt is told when all members were told of it: what fails in one group, or of one receipt, fails no other. */
+  async #tellGroup(channel: string, waiting: readonly Waiting[]): Promise<void> {
+    const { store, keys } = this.#ctx;
+    try {
+      const members = Object.entries(await store.command.hgetall(keys.members(channel)));
+      // Who was removed meanwhile is told nothing any more.
+      const present = members.filter(([, value]) => isPresent(parseMember(value))).map(([user]) => user);
+      for (const { receipt, told } of waiting) {
+        const others = present.filter((to) => to !== receipt.user);
+        const tells = others.map((to) => this.#tells.run({ ...receipt, to, via: '' }));
+        Promise.all(tells).then(() => told.resolve(), told.reject);
+      }
+    } catch (error) {
+      for (const { told } of waiting) told.reject(error);
+    }
   }
 }

@@ -9,9 +9,14 @@ import { isRetryable } from '../../lib/redis/retryable.ts';
 import type { Attached, DetachInput, Reasserted } from '../../lib/redis/verbs.ts';
 import type { GatewayContext } from './context.ts';
 import type { Session } from './session.ts';
+import { Slots } from './slots.ts';
+import { Turns } from './turns.ts';
 
 /** An outage of some minutes: a session that stays registered counts as connected, and among the user's eight. */
 const DETACH_ATTEMPTS = 100;
+/** Who waits to be tried again has no slot; and few begin in a turn of the event loop: a send does not wait for them. */
+const DETACHES_AT_ONCE = 64;
+const DETACHES_PER_TURN = 8;
 /** More than a partition's share of what one gateway serves. */
 const SURPLUS_AT_ONCE = 10_000;
 
@@ -27,10 +32,13 @@ export class Registrations {
   readonly #counts: readonly Count[];
   /** The call under way that puts a session into the store. */
   readonly #coming = new Map<Session, Promise<unknown>>();
+  readonly #slots: Slots;
+  readonly #turns = new Turns(DETACHES_PER_TURN);
   #stopping = false;
 
   constructor(ctx: GatewayContext) {
     this.#ctx = ctx;
+    this.#slots = new Slots(ctx, DETACHES_AT_ONCE);
     this.#counts = Array.from({ length: ctx.keys.partitions }, () => ({ registered: 0, underWay: 0, ended: 0 }));
   }
 
@@ -87,7 +95,10 @@ export class Registrations {
     const { user, device } = session;
     for (let failures = 0; ; failures++) {
       try {
-        await this.#ctx.verbs.detach(session);
+        await this.#slots.run(user, async () => {
+          await this.#turns.next();
+          await this.#ctx.verbs.detach(session);
+        });
         return;
       } catch (error) {
         this.#ctx.metrics.retries.of('detach').inc();
