@@ -5,7 +5,8 @@ import { Command, InvalidArgumentError } from 'commander';
 import { ensureRedis } from '../../ops/redis/install.ts';
 import { profileOf, selfTimes } from './profile.ts';
 import { costsOf, factTable, loadTable, reached, redisTable } from './report.ts';
-import { type Outcome, type Scenario, scenarios } from './scenarios.ts';
+import type { Outcome, Scenario } from './scenario.ts';
+import { scenarios } from './scenarios.ts';
 
 interface Options {
   scenario: Scenario[];

@@ -1,63 +1,15 @@
 /** What is measured, each on a setting of its own, with the goal that its figures have. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { residentBytes } from '../../ops/resident.ts';
+import { archive } from './archive.ts';
 import { crowd } from './crowd.ts';
-import type { Load, Range } from './orders.ts';
+import { memory } from './memory.ts';
+import type { Range } from './orders.ts';
 import { countsBetween } from './probe.ts';
 import { costsOf, type Fact, type Row } from './report.ts';
-import { type Measured, Setting, type SettingOptions } from './setting.ts';
-
-export interface Run {
-  scenario: string;
-  /** Of the measured window. */
-  seconds: number;
-  profiles?: string;
-  patienceS: number;
-  say(line: string): void;
-}
-
-export interface Outcome {
-  rows: Row[];
-  facts: Fact[];
-  /** Process ids by name, to find their profiles. */
-  pids: Record<string, number>;
-}
-
-export interface Scenario {
-  name: string;
-  does: string;
-  run(run: Run): Promise<Outcome>;
-}
+import { always, direct, type Outcome, type Run, type Scenario, WARM_S, withSetting } from './scenario.ts';
 
 const USERS = 2000;
-const WARM_S = 5;
-
-async function withSetting<T>(run: Run, options: SettingOptions, work: (setting: Setting) => Promise<T>): Promise<T> {
-  const profiles = run.profiles ? { profiles: run.profiles } : {};
-  const setting = await Setting.start({ ...options, ...profiles, patienceS: run.patienceS });
-  try {
-    return await work(setting);
-  } finally {
-    for (const death of setting.deaths) run.say(death);
-    await setting.stop();
-  }
-}
-
-function direct(from: Range, rate: number, seconds: number, more: Partial<Load> = {}): Load {
-  return { target: { kind: 'direct', from }, rate, warmS: WARM_S, seconds, settle: 'received', settleS: 15, ...more };
-}
-
-/** What goes for every load. */
-function always(scenario: string, measured: Measured): Fact[] {
-  const { verdict } = measured.result;
-  const facts: Fact[] = [
-    { scenario, what: 'accepted messages lost', value: verdict.lost, unit: '', goal: { atMost: 0 } },
-    { scenario, what: 'received twice', value: verdict.duplicates, unit: '', goal: { atMost: 0 } },
-  ];
-  const errors = Object.values(verdict.errors).reduce((a, b) => a + b, 0);
-  if (errors > 0) facts.push({ scenario, what: `errors ${JSON.stringify(verdict.errors)}`, value: errors, unit: '' });
-  return facts;
-}
 
 function oneToOne(rate: number, goals: { all?: number; redis?: number; p99?: number }): Scenario['run'] {
   return (run) =>
@@ -226,16 +178,7 @@ async function storm(run: Run): Promise<Outcome> {
         settleS: 30,
       },
     });
-    const written = async () => {
-      const now = (await setting.counts()).metrics.millrace_inbox_writes_total ?? 0;
-      return now - (before.metrics.millrace_inbox_writes_total ?? 0);
-    };
-    for (let i = 0, last = -1; i < 100; i++) {
-      const now = await written();
-      if (now > 0 && now === last) break;
-      last = now;
-      await sleep(1000);
-    }
+    await setting.delivered(before);
     const result = await generator.obey({ order: 'return', clients: away, timeoutS: 60 });
     const { verdict } = result;
     run.say(`up after ${Math.round(result.upMs)} ms, complete after ${Math.round(result.completeMs)} ms`);
@@ -342,6 +285,8 @@ export const scenarios: readonly Scenario[] = [
   { name: 'group-100', does: 'groups of 100 at 10,000 deliveries/s', run: groups(100) },
   { name: 'group-500', does: 'groups of 500 at 10,000 deliveries/s', run: groups(500) },
   { name: 'idle', does: 'memory of 10,000 idle connections on one gateway', run: idle },
+  { name: 'memory', does: 'memory of Redis per user, by what became of them, and per message', run: memory },
+  { name: 'archive', does: 'CPU and disk of a Cassandra per row', run: archive },
   { name: 'presence', does: 'what 10,000 idle users ask of Redis, and 1 % of them coming and going', run: presence },
   { name: 'connected', does: '1,000/s among 1,000 users, with 1,000 and with 10,000 connected', run: connections },
   { name: 'storm', does: '2,000 clients come back at once with 20 missed messages each', run: storm },

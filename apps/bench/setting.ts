@@ -6,6 +6,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { Deployment, type MillraceProcess } from '../../ops/deployment.ts';
 import { endWithUs, temporaryFolder } from '../../ops/reaper.ts';
@@ -53,7 +54,8 @@ export class Setting {
   readonly generator: Generator;
   /** Servers that ended without being asked to, with their last words. */
   readonly deaths: string[] = [];
-  readonly #control: Redis;
+  /** To ask Redis something. */
+  readonly control: Redis;
   readonly #patienceS: number;
   #worker: MillraceProcess | undefined;
   #users = 0;
@@ -64,7 +66,7 @@ export class Setting {
     this.redis = redis;
     this.deployment = deployment;
     this.generator = new Generator();
-    this.#control = new Redis(redis.url, { lazyConnect: false });
+    this.control = new Redis(redis.url, { lazyConnect: false });
   }
 
   static async start(options: SettingOptions = {}): Promise<Setting> {
@@ -150,7 +152,7 @@ export class Setting {
       // The probes themselves cost CPU: outside the two snapshots.
       if (event === 'begin') {
         before = (async () => {
-          const probed = await probe(this.#control, http);
+          const probed = await probe(this.control, http);
           from = Number(process.hrtime.bigint() / 1000n);
           return [probed, snapshot(pids)];
         })();
@@ -159,7 +161,7 @@ export class Setting {
         after = (async () => {
           to = Number(process.hrtime.bigint() / 1000n);
           const taken = snapshot(pids);
-          return [await probe(this.#control, http), taken];
+          return [await probe(this.control, http), taken];
         })();
       }
     });
@@ -176,9 +178,20 @@ export class Setting {
 
   async counts(): Promise<Probe> {
     return probe(
-      this.#control,
+      this.control,
       [...this.gateways, ...(this.#worker ? [this.#worker] : [])].map((p) => p.address),
     );
+  }
+
+  /** Resolves when fan-out has nothing more to write, of what was accepted since `before`. */
+  async delivered(before: Probe): Promise<void> {
+    const written = (now: Probe) => now.metrics.millrace_inbox_writes_total ?? 0;
+    for (let i = 0, last = -1; i < 100; i++) {
+      const now = written(await this.counts()) - written(before);
+      if (now > 0 && now === last) break;
+      last = now;
+      await sleep(1000);
+    }
   }
 
   #ended(server: MillraceProcess, code: number | null): void {
@@ -190,7 +203,7 @@ export class Setting {
   async stop(): Promise<void> {
     this.#stopping = true;
     this.generator.stop();
-    this.#control.disconnect();
+    this.control.disconnect();
     await this.deployment.stop();
     await this.redis.stop();
   }

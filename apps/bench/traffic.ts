@@ -311,7 +311,7 @@ function quantiles(h: ReturnType<typeof histogram>): Quantiles {
   return { p50: at(50), p99: at(99), p999: at(99.9), max: at(100) };
 }
 
-function noise(length: number): string {
+export function noise(length: number): string {
   const alphabet = 'abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789 .,-';
   return Array.from({ length }, () => alphabet[Math.floor(Math.random() * alphabet.length)]).join('');
 }

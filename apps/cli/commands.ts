@@ -14,6 +14,7 @@ export const commands: Record<string, () => Promise<Register>> = {
   inspect: async () => (await import('./inspect.ts')).registerInspect,
   'dead-letters': async () => (await import('./dead-letters.ts')).registerDeadLetters,
   doctor: async () => (await import('./doctor.ts')).registerDoctor,
+  plan: async () => (await import('./plan.ts')).registerPlan,
   schema: async () => (await import('./schema.ts')).registerSchema,
 };
 
