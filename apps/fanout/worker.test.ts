@@ -2,6 +2,7 @@
  * Interleavings that would lose a message, forced one by one: the worker on a real Redis, with calls and answers held back
  * between the two.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { beforeEach, describe, expect, it } from 'vitest';
@@ -54,6 +55,8 @@ let answers: Gate;
 let reads: Gate;
 let worker: FanoutWorker;
 let unreadable: Set<string>;
+/** The key whose reads wait at its gate. */
+let slow: { key: string; gate: Gate } | undefined;
 /** Called before the log is read by a pair that catches up. */
 let beforeRead: () => Promise<unknown>;
 
@@ -74,6 +77,7 @@ function held(redis: Redis): Redis {
       if (typeof value !== 'function') return value;
       return async (...args: unknown[]) => {
         if (typeof args[0] === 'string' && unreadable.has(args[0])) throw new Error('Connection is closed.');
+        if (args[0] === slow?.key) await slow?.gate.pass();
         return Reflect.apply(value, target, args);
       };
     },
@@ -108,6 +112,7 @@ beforeEach(async () => {
   answers = new Gate();
   reads = new Gate();
   unreadable = new Set();
+  slow = undefined;
   beforeRead = async () => undefined;
   worker = makeWorker();
   await connect(store.verbs, 'alice');
@@ -190,6 +195,28 @@ describe('losing and gaining a partition', () => {
     await worker.handle(await entriesAfter(await worker.gain(SOURCE)));
     unreadable.clear();
     await bobHas(7);
+  });
+});
+
+describe('a source that is taken over', () => {
+  it('does not wait for a target that is silent; that one is filled from its cursor when it answers', async () => {
+    await append(3);
+    await worker.handle(await entriesAfter(await worker.gain(SOURCE)));
+    await bobHas(3);
+    worker.lose(SOURCE);
+    await append(3);
+    const [last] = await store.redis.xrevrange(keys.log(SOURCE), '+', '-', 'COUNT', 1);
+    const gate = new Gate();
+    gate.closed = true;
+    slow = { key: keys.cursor(keys.partitionOf('alice')), gate };
+    worker = makeWorker();
+    const gained = await Promise.race([worker.gain(SOURCE), gate.held().then(() => sleep(5_000, undefined))]);
+    expect(gained).toBeDefined();
+    await worker.handle(await entriesAfter(gained!));
+    await bobHas(6);
+    expect(worker.position(SOURCE)).not.toBe(last?.[0]);
+    gate.open();
+    await until('alice’s partition has all', 5_000, () => worker.position(SOURCE) === last?.[0]);
   });
 });
 

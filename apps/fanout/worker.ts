@@ -5,6 +5,7 @@
  * queue, or at or below the pair's `after`, or the pair is catching up from its `after`. The role's position in the source
  * is the lowest `after` of the pairs that are not idle, so the log keeps whatever a target might still need.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Keyspace } from '../../lib/keyspace/index.ts';
 import type { StreamEntry } from '../../lib/redis/blocking.ts';
 import type { RedisStore } from '../../lib/redis/connect.ts';
@@ -42,6 +43,8 @@ const CATCH_UP_COUNT = 200;
 const ENTRIES_PER_CATCH_UP_CALL = 16;
 /** A round goes on without a slow target after this; the target's queue is bounded. */
 const ROUND_MS = 100;
+/** A source that is taken over waits so long for its targets' cursors. */
+const CURSORS_WITHIN_MS = 500;
 /** A quiet target's cursor is moved by an empty batch after this (design, rule 1). */
 const QUIET_MS = 60_000;
 
@@ -75,23 +78,50 @@ export class FanoutWorker {
   async gain(source: number): Promise<string> {
     const { store, keys } = this.#o;
     const trimmed = await store.command.hget(keys.positions(source), 'trimmed');
-    const cursors = await Promise.allSettled(
-      Array.from({ length: keys.partitions }, (_, t) => store.command.hget(keys.cursor(t), String(source))),
-    );
-    const known = cursors.flatMap((c) => (c.status === 'fulfilled' ? [c.value ?? ZERO] : []));
-    if (known.length === 0 && cursors[0]?.status === 'rejected') throw cursors[0].reason;
-    const pairs = cursors.map(
-      (c, target) => new Pair(source, target, c.status === 'fulfilled' ? (c.value ?? ZERO) : ZERO),
-    );
+    const asked = Array.from({ length: keys.partitions }, (_, target) => this.#cursor(source, target));
+    const cursors: string[] = [];
+    const reading = asked.map(async (cursor, target) => {
+      cursors[target] = await cursor;
+    });
+    const some = Promise.any(reading).catch(() => undefined);
+    await Promise.race([Promise.allSettled(reading), Promise.all([some, sleep(CURSORS_WITHIN_MS)])]);
+    const known = cursors.filter((cursor) => cursor !== undefined);
+    if (known.length === 0) await Promise.all(reading);
+    const pairs = asked.map((_, target) => new Pair(source, target, cursors[target] ?? ZERO));
     const readTo = known.reduce(minId);
     this.lose(source);
     this.#sources.set(source, { pairs, readTo });
     for (const [target, pair] of pairs.entries()) {
-      if (cursors[target]?.status === 'fulfilled' && (!trimmed || compareIds(pair.after, trimmed) >= 0)) continue;
-      pair.rewind(pair.after);
-      this.#behind(pair);
+      if (cursors[target] === undefined) {
+        pair.rewind(pair.after);
+        void this.#fillLater(pair, asked[target]!);
+      } else if (trimmed && compareIds(pair.after, trimmed) < 0) {
+        pair.rewind(pair.after);
+        this.#behind(pair);
+      }
     }
     return readTo;
+  }
+
+  async #cursor(source: number, target: number): Promise<string> {
+    const { store, keys } = this.#o;
+    return (await store.command.hget(keys.cursor(target), String(source))) ?? ZERO;
+  }
+
+  /** From the target's cursor, once that is known. */
+  async #fillLater(pair: Pair, asked: Promise<string>): Promise<void> {
+    for (let failures = 0; this.#holds(pair); failures++) {
+      try {
+        const cursor = await (failures === 0 ? asked : this.#cursor(pair.source, pair.target));
+        if (!this.#holds(pair)) return;
+        pair.rewind(cursor);
+        this.#behind(pair);
+        return;
+      } catch {
+        this.#o.metrics.retries.of('catch_up').inc();
+        await backOff(failures);
+      }
+    }
   }
 
   lose(source: number): void {

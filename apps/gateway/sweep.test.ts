@@ -30,7 +30,7 @@ async function crowd() {
   await ctx.store.command.flushall();
   const calls: Call[] = [];
   /** Called when a call has been sent. */
-  const hooks = { asked: () => {} };
+  const hooks = { asked: () => {}, tellGap: async (_: Session) => {} };
   const verbs = Object.create(ctx.verbs) as typeof ctx.verbs;
   verbs.detach = (session) => ctx.verbs.detach(session);
   verbs.reassert = async (gateway, sessions) => {
@@ -54,7 +54,10 @@ async function crowd() {
     feeds.map(({ user }, i) => ctx.verbs.attach({ user, device: 'phone', session: `s${i}`, gateway, ...limits })),
   );
   const registrations = new Registrations({ ...ctx, verbs });
-  const hub = { ctx: { ...ctx, verbs }, registrations, feeds: () => feeds, mark: () => {} } as unknown as Hub;
+  const hub = {
+    ...{ ctx: { ...ctx, verbs }, registrations, feeds: () => feeds, mark: () => {} },
+    tellGap: (session: Session) => hooks.tellGap(session),
+  } as unknown as Hub;
   const sweeper = new Sweeper(hub);
   const users = feeds.map(({ user }) => user);
   const online = async () => (await ctx.presence.presenceOf(users)).filter(({ status }) => status === 'online').length;
@@ -125,4 +128,27 @@ it('who leaves while they are asserted stays away, though the store carries that
   sweeper.stop();
   expect(await command.exists(api.ctx.keys.sessions(user))).toBe(0);
   expect(await command.zscore(api.ctx.keys.leaving(api.ctx.keys.partitionOf(user)), user)).not.toBeNull();
+});
+
+it('a gap that cannot be told at once is told in the end, though the store tells of it only once; nobody else hears theirs again', async () => {
+  const { feeds, calls, hooks, sweeper } = await crowd();
+  const [one, other] = feeds.map((feed) => [...feed.sessions][0] as Session);
+  if (!one || !other) throw new Error('there is nobody');
+  // They have been sent what a failover lost.
+  for (const session of [one, other]) session.offset = `${Date.now()}-7`;
+  const told: string[] = [];
+  hooks.tellGap = async ({ id }) => {
+    told.push(id);
+    if (id === one.id && told.filter((each) => each === id).length < 3) throw new Error('LOADING Redis is loading');
+  };
+  sweeper.assert([one, other].map(({ feed }) => feed as Feed));
+  await until(
+    'it was told in the end',
+    20_000,
+    () => told.filter((id) => id === one.id).length,
+    (n) => n === 3,
+  );
+  sweeper.stop();
+  expect(told.filter((id) => id === other.id)).toHaveLength(1);
+  expect(calls).toHaveLength(1);
 });

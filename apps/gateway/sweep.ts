@@ -7,6 +7,7 @@
  * would be most of what idle sessions cost. Paced: the whole deployment may have the same reason at once.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { backOff } from '../../lib/redis/follow.ts';
 import { isRetryable } from '../../lib/redis/retryable.ts';
 import type { Reasserted } from '../../lib/redis/verbs.ts';
 import type { Feed } from './feed.ts';
@@ -109,8 +110,21 @@ export class Sweeper {
     }
   }
 
-  async #repair(session: Session | undefined, reply: Reasserted): Promise<void> {
-    if (!session?.open) return;
+  /** One that fails goes on by itself: the others have had theirs, and asserting again would not tell of a gap again. */
+  async #repair(session: Session | undefined, reply: Reasserted, failures = 0): Promise<void> {
+    if (!session?.open || this.#stopping) return;
+    try {
+      await this.#doRepair(session, reply);
+    } catch (error) {
+      const { metrics, logger } = this.#hub.ctx;
+      logger.warn({ err: error, user: session.feed?.user }, 'putting a session right failed');
+      if (!isRetryable(error)) return;
+      metrics.retries.of('reassert').inc();
+      void backOff(failures + 2).then(() => this.#repair(session, reply, failures + 1));
+    }
+  }
+
+  async #doRepair(session: Session, reply: Reasserted): Promise<void> {
     const { ctx } = this.#hub;
     if (reply === 1) ctx.metrics.registrationsRestored.inc();
     // Another session of the device: newer, or one that a failover brought back. Whoever connects again settles it.
