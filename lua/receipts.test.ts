@@ -205,6 +205,28 @@ describe('telling', () => {
       expect(await store.redis.hget(keys.devices('alice'), 'trimmed')).toBe(trimmed);
     });
 
+    test('of very many members push out no messages either: the latest 500 are there, and of receipts some dozens', async () => {
+      const texts = Array.from({ length: 530 }, (_, i) =>
+        delivery(`${i + 1}-0`, { seq: i + 1, from: 'bob', to: ['alice'] }),
+      );
+      const messages = async () => (await inboxOf(store.redis, 'alice')).filter((e) => e.type === 'message');
+      const deliver = (from: number, to: number) =>
+        store.verbs.deliver([block(keys.partitionOf('alice'), `${from}-0`, texts.slice(from, to))]);
+      await deliver(0, 100);
+      for (let n = 0; n < 400; n++) await tell({ channel: G, user: `member-${n}` });
+      await deliver(100, 500);
+      expect((await messages()).map((e) => Number(e.seq))).toEqual(Array.from({ length: 500 }, (_, i) => i + 1));
+      expect(await store.redis.hget(keys.devices('alice'), 'trimmed')).not.toBe((await messages())[0]?.offset);
+      for (let n = 0; n < 200; n++) await tell({ channel: G, user: `member-${n}`, delivered: 3 });
+      expect((await messages()).map((e) => Number(e.seq))).toEqual(Array.from({ length: 500 }, (_, i) => i + 1));
+      expect((await receipts('alice')).at(-1)).toMatchObject({ user: 'member-199', delivered: '3' });
+      for (let n = 500; n < 530; n++) await deliver(n, n + 1);
+      expect((await messages()).slice(-500).map((e) => Number(e.seq))).toEqual(
+        Array.from({ length: 500 }, (_, i) => i + 31),
+      );
+      expect((await inboxOf(store.redis, 'alice')).length).toBeLessThanOrEqual(500 + 64);
+    });
+
     test('one that says more stays, though it is older; and so do those of another device of one’s own', async () => {
       await attached(store.verbs, 'alice', 'laptop', 'gw2');
       await tellMany(1, 120, { user: 'alice', via: 'laptop' });

@@ -6,6 +6,21 @@ local function raise_trimmed(devices, id)
   if not present or compare(present, id) < 0 then redis.call('HSET', devices, 'trimmed', id) end
 end
 
+-- Receipts do not push out messages: of those counted in `devices` (more than there are, never fewer) an inbox has this many
+-- beyond its bound, and then all go but the latest few, which a live session may not have read yet.
+local RECEIPTS, RECEIPTS_KEPT = 64, 16
+
+local function drop_receipts(inbox, devices, held)
+  local ids = {}
+  for _, entry in ipairs(redis.call('XRANGE', inbox, '-', '+')) do
+    if entry[2][2] == 'receipt' then ids[#ids + 1] = entry[1] end
+  end
+  local kept = math.min(#ids, RECEIPTS_KEPT)
+  redis.call('HSET', devices, 'receipts', kept)
+  if #ids > kept then held = held - redis.call('XDEL', inbox, unpack(ids, 1, #ids - kept)) end
+  return held, kept
+end
+
 -- What this call has added so far: key, id, key, id … Whoever has to stop in the middle takes it back.
 local added = {}
 
@@ -27,9 +42,14 @@ local function push(inbox, devices, cap, ttl_ms, ...)
     end
     raise_trimmed(devices, below(id))
   elseif held > cap then
-    local removed = redis.call('XRANGE', inbox, '-', '+', 'COUNT', held - cap)
-    raise_trimmed(devices, removed[#removed][1]) -- first: a gap told for nothing is better than one not told
-    redis.call('XTRIM', inbox, 'MAXLEN', cap)
+    local receipts = tonumber(redis.call('HGET', devices, 'receipts') or 0)
+    if receipts > RECEIPTS then held, receipts = drop_receipts(inbox, devices, held) end
+    local room = cap + receipts
+    if held > room then
+      local removed = redis.call('XRANGE', inbox, '-', '+', 'COUNT', held - room)
+      raise_trimmed(devices, removed[#removed][1]) -- first: a gap told for nothing is better than one not told
+      redis.call('XTRIM', inbox, 'MAXLEN', room)
+    end
   end
   -- Seldom enough to cost nothing, often enough for seven days; attaches and sweeps renew it too.
   if held % 8 == 1 or held > cap then redis.call('PEXPIRE', inbox, ttl_ms) end

@@ -1,6 +1,6 @@
 -- Adds a receipt to an inbox, as `push` does. A receipt says a member's watermarks as they are: what a later entry says as
--- well is no use to anyone. In an inbox that fills up, because some device is away, such entries are removed, so that
--- receipts push out no messages. Nothing is lost by it, so `trimmed` stays.
+-- well is no use to anyone. In an inbox that fills up, because some device is away, such entries are removed. Nothing is
+-- lost by it, so `trimmed` stays. (That receipts push out no messages is `push`'s doing: for it they are counted.)
 --
 -- To cost next to nothing: one look a call, at the latest RECENT entries, by one receipt in LOOK_EVERY, as the clock has it (a
 -- prime: what comes at regular intervals meets it too).
@@ -28,6 +28,8 @@ local function drop_superseded(inbox)
 end
 
 local function push_receipt(inbox, devices, cap, ttl_ms, stamp, channel, user, delivered, read, via)
+  redis.call('XLEN', inbox) -- of the wrong type: nothing is written
+  redis.call('HINCRBY', devices, 'receipts', 1)
   local id, failed, held = push(inbox, devices, cap, ttl_ms, 'type', 'receipt', 'channel', channel, 'user', user,
     'delivered', delivered, 'read', read, 'ts', stamp, 'via', via)
   if id and held > RECENT and not looked and tonumber(stamp) % LOOK_EVERY == 0 then
