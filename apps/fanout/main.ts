@@ -11,6 +11,7 @@ import { CROWDED, logFill } from '../../lib/redis/log-size.ts';
 import { busyPauseMs } from '../../lib/redis/pause.ts';
 import { PushVerbs } from '../../lib/redis/push-verbs.ts';
 import { ScriptLanes } from '../../lib/redis/script-lane.ts';
+import type { ScriptObserver } from '../../lib/redis/scripts.ts';
 import { Verbs } from '../../lib/redis/verbs.ts';
 import { LateWakeups } from './late-wakeups.ts';
 import { FanoutWorker } from './worker.ts';
@@ -23,13 +24,9 @@ export async function startFanout(ctx: AppContext): Promise<RunningApp> {
   const { store, metrics, config } = ctx;
   const logger = ctx.logger.child({ role: ROLE });
   const keys = keyspace(config.partitions, { oneNode: store.kind !== 'cluster' });
-  const verbs = new Verbs(
-    store.command,
-    keys,
-    (name, seconds) => metrics.redisSeconds.of(name).observe(seconds),
-    new ScriptLanes(store, keys, 0), // what is delivered is repeated from the log
-  );
   const lanes = new ScriptLanes(store, keys, config.ackReplicas);
+  const observe: ScriptObserver = (name, seconds) => metrics.redisSeconds.of(name).observe(seconds);
+  const verbs = new Verbs(store.command, keys, observe, lanes);
   const late = new LateWakeups({
     rebuild: new Rebuilder({ store, keys, archive: ctx.archive, metrics, logger }),
     push: new PushVerbs(store.command, keys),

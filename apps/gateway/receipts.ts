@@ -15,6 +15,7 @@ import {
   type Watermarks,
 } from '../../lib/redis/receipt-verbs.ts';
 import { isRetryable } from '../../lib/redis/retryable.ts';
+import type { ScriptObserver } from '../../lib/redis/scripts.ts';
 import { Batcher } from './batcher.ts';
 import type { GatewayContext } from './context.ts';
 import { GivenUp } from './given-up.ts';
@@ -61,10 +62,9 @@ export class Receipts {
   constructor(ctx: GatewayContext) {
     this.#ctx = ctx;
     this.#givenUp = new GivenUp('receipt', ctx);
-    const { store, keys, metrics } = ctx;
-    const verbs = new ReceiptVerbs(store.command, keys, (name, seconds) =>
-      metrics.redisSeconds.of(name).observe(seconds),
-    );
+    const { store, keys, metrics, lanes } = ctx;
+    const observe: ScriptObserver = (name, seconds) => metrics.redisSeconds.of(name).observe(seconds);
+    const verbs = new ReceiptVerbs(store.command, keys, observe, lanes);
     const parts = { store, keys, perCall: PER_CALL };
     this.#raises = new Batcher({ ...parts, of: ({ channel }) => channel, call: (raises) => verbs.raise(raises) });
     this.#tells = new Batcher({

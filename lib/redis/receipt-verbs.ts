@@ -47,7 +47,8 @@ export class ReceiptVerbs extends ScriptCaller {
       if (peer === undefined) keys.push(this.keys.members(channel), this.keys.receipts(channel));
       args.push(peer === undefined ? 'group' : 'direct', user, peer ?? '', delivered, read);
     }
-    const replies = await this.run<[number, number, number, number][]>('raise', keys, args);
+    const partition = this.keys.partitionOf(raises[0]?.channel ?? '');
+    const replies = await this.runHasty<[number, number, number, number][]>(partition, 'raise', keys, args);
     return replies.map(([grown, delivered, read, members]) => {
       if (grown < 0) return grown === -1 ? 'refused' : 'broken';
       return { grown: grown === 1, delivered, read, members };
@@ -64,7 +65,7 @@ export class ReceiptVerbs extends ScriptCaller {
       args.push(to, this.keys.bell(this.keys.partitionOf(to), ''), some.length);
       for (const { channel, user, delivered, read, via } of some) args.push(channel, user, delivered, read, via);
     }
-    return this.run<number>('tell', keys, args);
+    return this.runHasty<number>(this.keys.partitionOf(receipts[0]?.to ?? ''), 'tell', keys, args);
   }
 
   async read(input: Omit<ReadInput, 'delivered'>): Promise<Exclude<ReadReply, Error>> {

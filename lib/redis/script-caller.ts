@@ -31,4 +31,14 @@ export abstract class ScriptCaller<Host extends ScriptHost = Redis | Cluster> {
   ): Promise<Reply> {
     return run<Reply>(this.#lanes?.lane(partition) ?? this.redis, name, keys, args, this.#observe);
   }
+
+  /** For what is called all the time and waits for no replicas. */
+  protected runHasty<Reply>(
+    partition: number,
+    name: ScriptName,
+    keys: readonly string[],
+    args: readonly (string | number)[],
+  ): Promise<Reply> {
+    return run<Reply>(this.#lanes?.hasty(partition) ?? this.redis, name, keys, args, this.#observe);
+  }
 }

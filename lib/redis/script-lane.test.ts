@@ -1,7 +1,7 @@
 /** What is answered is durable (design, rule 3): a real primary, a replica that freezes, a connection that breaks. */
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { keys, message } from '../../lua/harness.ts';
 import { TcpProxy } from '../../ops/proxy.ts';
 import { born } from '../../ops/redis/born.ts';
@@ -10,6 +10,7 @@ import { until } from '../../ops/until.ts';
 import { connect, type RedisStore } from './connect.ts';
 import { NotReplicatedError } from './errors.ts';
 import { LogFollower } from './follow.ts';
+import { ReceiptVerbs } from './receipt-verbs.ts';
 import { isRetryable } from './retryable.ts';
 import { ScriptLanes } from './script-lane.ts';
 import { Verbs } from './verbs.ts';
@@ -173,4 +174,20 @@ test('a connection that breaks: all that queue behind its call are told at once,
   for (const error of await Promise.all(lost)) expect(error).toSatisfy(isRetryable);
   expect((await waits()) - before).toBeLessThanOrEqual(1);
   expect(await control.xlen(keys.log(keys.partitionOf(CHANNEL)))).toBeLessThanOrEqual(2);
+});
+
+test('what is called for every message goes past the shared connection, and waits for no replica but to append', async () => {
+  await verbs.append(message('alice', CHANNEL, 'first'));
+  const before = await waits();
+  replica.kill('SIGSTOP');
+  const evalsha = vi.spyOn(store.command, 'evalsha');
+  const receipts = new ReceiptVerbs(store.command, keys, undefined, lanes);
+  const target = keys.partitionOf('bob');
+  await verbs.deliver([{ source: 0, target, after: '0-0', last: '1-0', floor: false, deliveries: [] }]);
+  await verbs.ack([{ user: 'bob', device: 'd', offset: '1-0' }]);
+  const mark = { channel: CHANNEL, user: 'bob', delivered: 1, read: 0 };
+  expect(await receipts.raise([{ ...mark, peer: 'alice' }])).toMatchObject([{ grown: true }]);
+  await receipts.tell([{ ...mark, to: 'alice', via: '' }]);
+  expect(evalsha).not.toHaveBeenCalled();
+  expect(await waits()).toBe(before);
 });

@@ -116,20 +116,31 @@ export class ScriptLanes {
   readonly #keys: Keyspace;
   readonly #replicas: number;
   readonly #lanes = new Map<number, ScriptLane>();
+  readonly #hasty: Map<number, ScriptLane>;
 
   constructor(store: RedisStore, keys: Keyspace, replicas: number) {
     this.#store = store;
     this.#keys = keys;
     this.#replicas = replicas;
+    this.#hasty = replicas === 0 ? this.#lanes : new Map();
   }
 
   /** For calls that touch the keys of this partition. On one server all share a lane. */
   lane(partition: number): ScriptLane {
+    return this.#laneIn(this.#lanes, partition, this.#replicas);
+  }
+
+  /** The same without waiting for replicas: for what is repeated when a failover takes it back. */
+  hasty(partition: number): ScriptLane {
+    return this.#laneIn(this.#hasty, partition, 0);
+  }
+
+  #laneIn(lanes: Map<number, ScriptLane>, partition: number, replicas: number): ScriptLane {
     const group = this.#store.kind === 'cluster' ? partition : 0;
-    let lane = this.#lanes.get(group);
+    let lane = lanes.get(group);
     if (!lane) {
-      lane = this.#store.lane(group, this.#keys.partitions, this.#replicas);
-      this.#lanes.set(group, lane);
+      lane = this.#store.lane(group, this.#keys.partitions, replicas);
+      lanes.set(group, lane);
     }
     return lane;
   }

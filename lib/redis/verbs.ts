@@ -230,7 +230,7 @@ export class Verbs extends ScriptCaller<ScriptHost> {
       keys.push(this.keys.devices(user), this.keys.inbox(user));
       args.push(device, offset);
     }
-    return this.run<number>('ack', keys, args);
+    return this.runHasty<number>(this.keys.partitionOf(acks[0]?.user ?? ''), 'ack', keys, args);
   }
 
   /** All the blocks' targets must be partitions that one command may touch. */
@@ -239,7 +239,12 @@ export class Verbs extends ScriptCaller<ScriptHost> {
   ): Promise<{ replies: BlockReply[]; rings: number; setAside: number; written: number; lost: Lost[] }> {
     const { keys, args, order } = deliverCall(this.keys, blocks);
     const bounds = [INBOX_ENTRIES, INBOX_TTL_MS, DORMANT_AFTER_MS, BELL_ENTRIES];
-    const reply = await this.run<[BlockReply['status'], string, string?][]>('deliver', keys, [...bounds, ...args]);
+    const reply = await this.runHasty<[BlockReply['status'], string, string?][]>(
+      blocks[0]?.target ?? 0,
+      'deliver',
+      keys,
+      [...bounds, ...args],
+    );
     type Last = ['rings', number, number, number, (number | string)[]];
     const [, rings, setAside, written, lost] = reply.pop() as unknown as Last;
     const replies: BlockReply[] = [];
