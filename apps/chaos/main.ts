@@ -93,7 +93,8 @@ if (program.opts<Options>().memory && program.getOptionValueSource('faults') !==
 const options = program.opts<Options>();
 const { topology, archive, users, rate, memory, json } = options;
 const seed = options.seed ?? randomInt(0xffffffff);
-const faults = options.faults === 'all' ? FAULTS.filter((fault) => canBeDone(fault, options)) : options.faults;
+const faults =
+  options.faults === 'all' ? FAULTS.filter((fault) => !fault.byNameOnly && canBeDone(fault, options)) : options.faults;
 const cannot = faults.find((fault) => !canBeDone(fault, options));
 if (memory && (faults.length > 0 || mutant)) program.error('error: --memory is for runs without faults and mutants');
 if (cannot) program.error(`error: ${cannot.name} cannot be done on ${topology} with ${archive}`);

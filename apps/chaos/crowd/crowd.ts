@@ -126,6 +126,18 @@ export class Crowd {
     this.#journal.write(['outage', this.#journal.now, partitions]);
   }
 
+  get channels(): string[] {
+    return [...this.#places.keys()];
+  }
+
+  async losing(heads: readonly (readonly [channel: string, seq: number])[]): Promise<void> {
+    this.#journal.write(['losing', this.#journal.now, heads]);
+  }
+
+  async lost(): Promise<void> {
+    this.#journal.write(['lost', this.#journal.now]);
+  }
+
   get state(): CrowdState {
     const sum = (of: (device: Device) => number) => this.#devices.reduce((total, device) => total + of(device), 0);
     return {

@@ -18,6 +18,10 @@ export type Order =
   | { order: 'phase'; name: string }
   /** These partitions are down, until told otherwise. */
   | { order: 'outage'; partitions: readonly number[] }
+  /** Redis is about to lose everything: whose history does the archive have how far? And it has lost it. */
+  | { order: 'channels' }
+  | { order: 'losing'; heads: readonly (readonly [channel: string, seq: number])[] }
+  | { order: 'lost' }
   | { order: 'state' }
   /** No more writes; everyone comes back; resolves when all is accepted and shown, or when nothing came for so long. */
   | { order: 'settle'; withinMs: number }
@@ -43,6 +47,9 @@ export interface Answers {
   go: undefined;
   phase: undefined;
   outage: undefined;
+  channels: string[];
+  losing: undefined;
+  lost: undefined;
   state: CrowdState;
   /** What was still missing at the end of the patience; empty when all is well. */
   settle: string[];

@@ -20,6 +20,12 @@ async function obey(order: Order): Promise<unknown> {
       return there().phase(order.name);
     case 'outage':
       return there().outage(order.partitions);
+    case 'channels':
+      return there().channels;
+    case 'losing':
+      return there().losing(order.heads);
+    case 'lost':
+      return there().lost();
     case 'state':
       return there().state;
     case 'settle':

@@ -16,6 +16,7 @@ const common = {
   victims: ['redis'],
   calmS: 6,
   env: { ACK_REPLICAS: '1' },
+  rewinds: true,
 } as const;
 
 /** Nobody was ever told of this password: the replica does not get its connection back. */
@@ -112,6 +113,8 @@ const shardDown: Fault = {
   victims: ['redis'],
   calmS: 10,
   env: { ACK_REPLICAS: '1' },
+  // Who was killed comes back without the last second of its append-only file.
+  rewinds: true,
   async strike(arena, random) {
     const { primary, replicas } = await pickShard(arena.store, random);
     const all = [primary, ...replicas];

@@ -1,5 +1,6 @@
 /** Redis that stands still, or dies and comes back from its file. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { on } from '../run/store.ts';
 import type { Fault } from './fault.ts';
 
 const restart: Fault = {
@@ -31,4 +32,21 @@ const freeze: Fault = {
   },
 };
 
-export const redisFaults: readonly Fault[] = [restart, freeze];
+const flushed: Fault = {
+  name: 'redis-flushed',
+  does: 'Redis loses everything at once, under traffic, and is rebuilt from the archive: what was not archived yet is gone',
+  topologies: ['standalone'],
+  // The archiver is not struck at the same time: what it is behind with is lost.
+  victims: ['redis', 'archiver', 'archive'],
+  rewinds: true,
+  byNameOnly: true,
+  // Registrations come back with the sweep of each gateway, which takes 30 s.
+  calmS: 35,
+  async strike(arena) {
+    const [server] = arena.store.servers;
+    await arena.lose(() => on(server!, (redis) => redis.flushall()));
+    return 'Redis lost everything';
+  },
+};
+
+export const redisFaults: readonly Fault[] = [restart, freeze, flushed];

@@ -2,6 +2,7 @@
 import type { Tick } from '../../../lib/client/index.ts';
 import type { Findings } from './findings.ts';
 import { type Entry, readJournal, type Verb } from './journal.ts';
+import { Losses } from './losses.ts';
 import { Spared } from './spared.ts';
 import { Wire } from './wire.ts';
 
@@ -23,9 +24,9 @@ export interface Write {
 
 export interface Showing {
   /** seq → how often. */
-  times: number[];
+  times: Map<number, number>;
   /** seq → the id under which it was shown. */
-  ids: string[];
+  ids: Map<number, string>;
   /** What was shown with another text than its own. */
   odd: { seq: number; n: number; type: string; text: string }[];
   last: number;
@@ -72,18 +73,19 @@ export class Account {
   /** By number; a hole for the numbers of membership changes. */
   readonly writes: Write[] = [];
   /** channel → seq → who was told that it is theirs. */
-  readonly accepted = new Map<string, Write[]>();
+  readonly accepted = new Map<string, Map<number, Write>>();
   /** Accepted under a number that was given to another one later. */
   readonly displaced: Write[] = [];
   /** channel → user → what they did, as far as the file has been read. */
   readonly marks = new Map<string, Map<string, Mark>>();
-  readonly changes: { channel: string; user: string; action: string; done: boolean }[] = [];
+  readonly changes: { channel: string; user: string; action: string; done: boolean; inDoubt: boolean }[] = [];
   readonly ticks: { device: number; channel: string; seq: number; tick: Tick }[] = [];
-  readonly #changeOf = new Map<number, (typeof this.changes)[number]>();
+  readonly #changeOf = new Map<number, (typeof this.changes)[number] & { at: number; doneAt: number }>();
   readonly #doubtful: ReceiptSeen[] = [];
   /** channel and user → the seqs of their joining. */
   readonly #joined = new Map<string, Set<number>>();
   readonly spared: Spared;
+  readonly losses = new Losses();
   showings = 0;
   receipts = 0;
 
@@ -94,6 +96,9 @@ export class Account {
   static async read(file: string, findings: Findings, partitions: number): Promise<Account> {
     const account = new Account(partitions);
     for await (const entry of readJournal(file)) account.#take(entry, findings);
+    for (const change of account.#changeOf.values()) {
+      change.inDoubt = change.done && account.losses.mayTakeWhatWas(change.at, change.doneAt);
+    }
     account.#judgeReceipts(findings);
     account.spared.judge(findings);
     account.#judgeTicks(findings);
@@ -122,6 +127,12 @@ export class Account {
       case 'outage':
         this.spared.outage(entry[2]);
         return;
+      case 'losing':
+        this.losses.losing(entry[1], entry[2]);
+        return;
+      case 'lost':
+        this.losses.lost(entry[1]);
+        return;
       case 'channel':
         this.channels.set(entry[2], entry[3]);
         return;
@@ -138,6 +149,8 @@ export class Account {
       case 'refused': {
         const write = this.writes[entry[2]];
         if (write) write.refused = true;
+        // What is to be changed is gone.
+        if (write && this.losses.mayTake(write.channel, write.target)) return;
         findings.add('refused', `${write ? describe(write) : `change ${entry[2]}`}: ${entry[3]}`, write?.phase);
         return;
       }
@@ -174,14 +187,18 @@ export class Account {
         this.devices[entry[2]]!.gaps++;
         return;
       case 'change': {
-        const change = { channel: entry[3], user: entry[4], action: entry[5], done: false };
+        const [, at, n, channel, user, action] = entry;
+        const change = { channel, user, action, done: false, inDoubt: false, at, doneAt: 0 };
         this.changes.push(change);
-        this.#changeOf.set(entry[2], change);
+        this.#changeOf.set(n, change);
         return;
       }
-      case 'changed':
-        this.#changeOf.get(entry[2])!.done = true;
+      case 'changed': {
+        const change = this.#changeOf.get(entry[2])!;
+        change.done = true;
+        change.doneAt = entry[1];
         return;
+      }
       case 'tick':
         this.ticks.push({ device: entry[2], channel: entry[3], seq: entry[4], tick: entry[5] });
         return;
@@ -200,14 +217,13 @@ export class Account {
     write.seq = seq;
     write.id = id;
     this.phases[write.phase]!.accepted++;
-    const bySeq = this.accepted.get(channel) ?? [];
-    const before = bySeq[seq];
+    const bySeq = got(this.accepted, channel, () => new Map<number, Write>());
+    const before = bySeq.get(seq);
     if (before) {
       findings.add('holes', `${describe(write)}: ${seq} was given to ${before.n} too`, write.phase);
       this.displaced.push(before);
     }
-    bySeq[seq] = write;
-    this.accepted.set(channel, bySeq);
+    bySeq.set(seq, write);
     if (channel !== write.channel) findings.add('strange', `${describe(write)}: accepted in ${channel}`, write.phase);
     // An edit or a delete is no message, and reads nothing; whether it counts as received is left open.
     if (write.verb === 'send') raise(this.mark(channel, write.user), { delivered: seq, read: seq });
@@ -215,14 +231,14 @@ export class Account {
 
   #show([, at, index, type, channel, seq, id, n, text]: Extract<Entry, { 0: 'shown' }>, findings: Findings): void {
     const device = this.devices[index]!;
-    const showing = got(device.shown, channel, (): Showing => ({ times: [], ids: [], odd: [], last: 0 }));
+    const showing = got(device.shown, channel, (): Showing => ({ times: new Map(), ids: new Map(), odd: [], last: 0 }));
     this.showings++;
     const write = n === null ? undefined : this.writes[n];
     const name = () => `${device.name}: ${channel} ${seq} (${type} ${n ?? id})`;
-    const times = (showing.times[seq] ?? 0) + 1;
-    showing.times[seq] = times;
-    showing.ids[seq] ??= id;
-    if (showing.ids[seq] !== id) findings.add('strange', `${name()}: ${showing.ids[seq]} before`, write?.phase);
+    const times = (showing.times.get(seq) ?? 0) + 1;
+    showing.times.set(seq, times);
+    const before = got(showing.ids, seq, () => id);
+    if (before !== id) findings.add('strange', `${name()}: ${before} before`, write?.phase);
     else if (times > 1) findings.add('shownTwice', name(), write?.phase);
     else if (seq <= showing.last) findings.add('outOfOrder', `${name()} after ${showing.last}`, write?.phase);
     showing.last = Math.max(seq, showing.last);

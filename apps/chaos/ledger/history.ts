@@ -19,7 +19,9 @@ export async function rowsOf(archive: Archive, channel: string): Promise<Archive
 export class ChannelHistory {
   readonly channel: string;
   readonly rows: readonly ArchiveRow[];
-  readonly #bySeq: ArchiveRow[] = [];
+  /** Accepted, and gone with a Redis that lost everything. */
+  forgotten = 0;
+  readonly #bySeq = new Map<number, ArchiveRow>();
   readonly #deleted = new Set<number>();
   /** Target → the texts that it was given by edits, the latest last. */
   readonly #edits = new Map<number, string[]>();
@@ -32,12 +34,16 @@ export class ChannelHistory {
     this.#account = account;
     this.#findings = findings;
     for (const row of rows) {
-      this.#bySeq[row.seq] = row;
+      this.#bySeq.set(row.seq, row);
       const target = row.target?.seq ?? 0;
       if (row.type === 'deleted') this.#deleted.add(target);
       const n = numberOf(row.clientId);
       if (row.type === 'edited' && n !== null) this.#edits.set(target, [...(this.#edits.get(target) ?? []), textOf(n)]);
     }
+  }
+
+  #mayBeGone(seq: number): boolean {
+    return this.#account.losses.mayTake(this.channel, seq);
   }
 
   /** `wire`: whether also by what the server sent. */
@@ -58,10 +64,11 @@ export class ChannelHistory {
 
   #judgeRows(): void {
     const { channel } = this;
-    const seen = new Set<number>();
+    const seen = new Map<number, number[]>();
     let last = 0;
     for (const row of this.rows) {
-      if (row.seq !== last + 1) this.#findings.add('holes', `${channel}: ${row.seq} comes after ${last}`);
+      const gone = row.seq > last + 1 && this.#account.losses.mayTakeAll(channel, last + 1, row.seq - 1);
+      if (row.seq !== last + 1 && !gone) this.#findings.add('holes', `${channel}: ${row.seq} comes after ${last}`);
       last = row.seq;
       const n = numberOf(row.clientId);
       const write = n === null ? undefined : this.#account.writes[n];
@@ -71,15 +78,21 @@ export class ChannelHistory {
           this.#findings.add('archivedWrong', `${channel} ${row.seq}: ${row.type} ${row.clientId} is nobody's`);
         continue;
       }
-      if (seen.has(n)) this.#findings.add('archivedTwice', `${describe(write)}, and as ${row.seq}`, write.phase);
-      seen.add(n);
+      // Asked for again after the loss; the first of the two may or may not have been archived.
+      const again = this.#mayBeGone(row.seq) || [...(seen.get(n) ?? [])].some((seq) => this.#mayBeGone(seq));
+      if (seen.has(n) && !again)
+        this.#findings.add('archivedTwice', `${describe(write)}, and as ${row.seq}`, write.phase);
+      seen.set(n, [...(seen.get(n) ?? []), row.seq]);
       const wrong = this.#wrongWith(row, n);
       if (wrong) this.#findings.add('archivedWrong', `${describe(write)}: ${wrong}`, write.phase);
     }
-    for (const write of this.#account.accepted.get(channel) ?? []) {
-      if (!write) continue;
-      const row = this.#bySeq[write.seq];
+    for (const write of this.#account.accepted.get(channel)?.values() ?? []) {
+      const row = this.#bySeq.get(write.seq);
       if (row?.id === write.id && numberOf(row.clientId) === write.n) continue;
+      if (!row && this.#mayBeGone(write.seq)) {
+        this.forgotten++;
+        continue;
+      }
       const instead = row ? `${row.type} ${row.clientId} (${row.id}) instead` : 'nothing';
       this.#findings.add('notArchived', `${describe(write)}: ${instead}`, write.phase);
     }
@@ -105,16 +118,27 @@ export class ChannelHistory {
     return row.content === text ? undefined : `it says ${JSON.stringify(row.content)}, not ${JSON.stringify(text)}`;
   }
 
-  /** Each change that was answered has its event, in the order in which they were made. */
+  /**
+   * Each change that was answered has its event, in the order in which they were made; but for what a loss may have taken,
+   * and for what then changed nothing. One guest a channel: they are in after `added` and out after `removed`.
+   */
   #judgeChanges(): void {
-    const shown = this.rows
-      .filter((row) => row.type === 'member')
-      .map((row) => event(row))
-      .map((e) => `${e.user} ${e.action}`);
-    const made = this.#account.changes
-      .filter((c) => c.channel === this.channel && c.done)
-      .map((c) => `${c.user} ${c.action}`);
-    if (shown.join() !== made.join()) {
+    const shown = this.rows.filter((row) => row.type === 'member').map((row) => event(row));
+    const made = this.#account.changes.filter((c) => c.channel === this.channel && c.done);
+    // How many of the events may have been made by then.
+    let reached = new Set([0]);
+    for (const { user, action, inDoubt } of made) {
+      const next = new Set<number>();
+      for (const count of reached) {
+        const isIn = shown[count - 1]?.action === 'added';
+        const changes = isIn === (action === 'removed');
+        if (!changes || inDoubt) next.add(count);
+        const e = shown[count];
+        if (changes && e?.user === user && e.action === action) next.add(count + 1);
+      }
+      reached = next;
+    }
+    if (!reached.has(shown.length)) {
       this.#findings.add('members', `${this.channel}: made ${made.length} changes, and there are ${shown.length}`);
     }
   }
@@ -141,41 +165,49 @@ export class ChannelHistory {
     const { channel } = this;
     const showing = device.shown.get(channel);
     const intervals = this.#intervals(device.user);
-    let within = 0;
-    for (const [from, to] of intervals) {
-      for (let seq = from; seq <= to; seq++) {
-        const row = this.#bySeq[seq];
-        const times = showing?.times[seq] ?? 0;
-        if (times > 0) within++;
-        if (!row) continue;
-        const n = numberOf(row.clientId);
-        const write = n === null ? undefined : this.#account.writes[n];
-        const name = () => `${device.name}: ${channel} ${seq} (${write ? describe(write) : row.type})`;
-        // The device that wrote it has it from its `accepted`.
-        const own = write !== undefined && write.device >= 0 && this.#account.devices[write.device] === device;
-        if (wire && !own && !device.wire.has(channel, seq)) this.#findings.add('unsent', name(), write?.phase);
-        if (times > 0) {
-          if (showing?.ids[seq] !== row.id)
-            this.#findings.add('strange', `${name()}: shown as ${showing?.ids[seq]}`, write?.phase);
-          continue;
-        }
-        if (own) continue;
-        // A guest who is gone cannot fill a gap from history.
-        if (!always && device.gaps > 0) continue;
-        this.#findings.add('lost', name(), write?.phase);
+    const isWithin = (seq: number) => intervals.some(([from, to]) => from <= seq && seq <= to);
+    for (const row of this.rows) {
+      const { seq } = row;
+      if (!isWithin(seq)) continue;
+      const n = numberOf(row.clientId);
+      const write = n === null ? undefined : this.#account.writes[n];
+      const name = () => `${device.name}: ${channel} ${seq} (${write ? describe(write) : row.type})`;
+      // The device that wrote it has it from its `accepted`.
+      const own = write !== undefined && write.device >= 0 && this.#account.devices[write.device] === device;
+      if (wire && !own && !device.wire.has(channel, seq)) this.#findings.add('unsent', name(), write?.phase);
+      const id = showing?.ids.get(seq);
+      if (id !== undefined) {
+        if (id !== row.id) this.#findings.add('strange', `${name()}: shown as ${id}`, write?.phase);
+        continue;
       }
+      // It may have come to the archive after a loss, when history had been read.
+      if (own || this.#mayBeGone(seq)) continue;
+      // A guest who is gone cannot fill a gap from history.
+      if (!always && device.gaps > 0) continue;
+      this.#findings.add('lost', name(), write?.phase);
     }
     if (!showing) return;
-    const all = showing.times.filter((times) => times > 0).length;
-    if (all > within)
-      this.#findings.add('strange', `${device.name}: ${all - within} of ${channel} outside of its membership`);
+    const outside = [...showing.times.keys()].filter((seq) => !isWithin(seq) && !this.#mayBeGone(seq)).length;
+    if (outside > 0)
+      this.#findings.add('strange', `${device.name}: ${outside} of ${channel} outside of its membership`);
     for (const { seq, n, type, text } of showing.odd) {
-      const target = type === 'edited' ? (this.#bySeq[seq]?.target?.seq ?? 0) : seq;
+      const target = type === 'edited' ? (this.#bySeq.get(seq)?.target?.seq ?? 0) : seq;
       const right =
-        text === '' ? this.#deleted.has(target) : type === 'message' && this.#edits.get(seq)?.includes(text);
+        (text === '' ? this.#deleted.has(target) : type === 'message' && this.#edits.get(seq)?.includes(text)) ||
+        this.#mayBeGone(seq) ||
+        this.#wasChanged(seq, text);
       if (!right)
         this.#findings.add('strange', `${device.name}: ${channel} ${seq} said ${text}`, this.#account.writes[n]?.phase);
     }
+  }
+
+  /** By an edit or a deletion that may be gone. */
+  #wasChanged(target: number, text: string): boolean {
+    for (const write of this.#account.accepted.get(this.channel)?.values() ?? []) {
+      if (write.target !== target || !this.#mayBeGone(write.seq)) continue;
+      if (write.verb === 'delete' ? text === '' : text === textOf(write.n)) return true;
+    }
+    return false;
   }
 }
 

@@ -18,6 +18,9 @@ export type Entry =
   | [kind: 'phase', at: number, name: string]
   /** These partitions are down, until the next one of these. */
   | [kind: 'outage', at: number, partitions: readonly number[]]
+  /** Redis is about to lose everything, and has; `heads`: the last number that the archive has of each channel. */
+  | [kind: 'losing', at: number, heads: readonly (readonly [channel: string, seq: number])[]]
+  | [kind: 'lost', at: number]
   /** Its members when it was made; `guests` come and go. */
   | [kind: 'channel', at: number, channel: string, members: readonly string[]]
   /** Before it leaves. `device` is -1 for what goes over HTTP; `target` is the seq of what is edited or deleted, else 0. */

@@ -36,6 +36,8 @@ export interface Verdict {
   gaps: number;
   /** How those fared who had nothing to do with an outage, if there was one. */
   spared?: string;
+  /** Accepted, not archived yet, and gone with a Redis that lost everything. */
+  forgotten: number;
   findings: Findings;
 }
 
@@ -52,7 +54,7 @@ export async function judge(evidence: Evidence): Promise<Verdict> {
   const late = () => performance.now() > deadline;
   const histories = new Map<string, ChannelHistory>();
   for (const channel of account.channels.keys()) {
-    const last = (account.accepted.get(channel)?.length ?? 1) - 1;
+    const last = [...(account.accepted.get(channel)?.keys() ?? [])].reduce((most, seq) => Math.max(most, seq), 0);
     while ((await archive.lastSeq(channel)) < last && !late()) await sleep(100);
     histories.set(channel, new ChannelHistory(channel, await rowsOf(archive, channel), account, findings));
   }
@@ -77,6 +79,7 @@ export async function judge(evidence: Evidence): Promise<Verdict> {
     showings: account.showings,
     receipts: account.receipts,
     gaps: account.devices.reduce((sum, { gaps }) => sum + gaps, 0),
+    forgotten: [...histories.values()].reduce((sum, history) => sum + history.forgotten, 0),
     ...(account.spared.told === undefined ? {} : { spared: account.spared.told }),
     findings,
   };

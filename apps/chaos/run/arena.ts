@@ -40,6 +40,8 @@ export interface ArenaOptions {
   say: (line: string) => void;
   /** Told which partitions are down from now on. */
   onOutage?: (partitions: readonly number[]) => Promise<void>;
+  /** Notes what the archive has by now, lets it happen, and notes that it has. */
+  onLoss?: (lose: () => Promise<unknown>) => Promise<void>;
 }
 
 export class Arena {
@@ -55,6 +57,7 @@ export class Arena {
   readonly workerRedis: TcpProxy | undefined;
   readonly say: (line: string) => void;
   readonly #onOutage: ArenaOptions['onOutage'];
+  readonly #onLoss: ArenaOptions['onLoss'];
   readonly #running = new Map<Role, MillraceProcess[]>(ROLES.map((role) => [role, []]));
   readonly #gateways: Deployment;
   readonly #workers: Deployment;
@@ -76,6 +79,7 @@ export class Arena {
     this.slowClients = parts.slowClients;
     this.say = options.say;
     this.#onOutage = options.onOutage;
+    this.#onLoss = options.onLoss;
     const behind = (proxy: TcpProxy | undefined) =>
       new Deployment({
         redisUrl: proxy ? `redis://${proxy.address}` : this.store.url,
@@ -153,6 +157,11 @@ export class Arena {
   /** For a fault during which those who have nothing to do with these partitions must not notice anything. */
   async tellOutage(partitions: readonly number[]): Promise<void> {
     await this.#onOutage?.(partitions);
+  }
+
+  /** For a fault by which Redis loses what is not archived. */
+  async lose(lose: () => Promise<unknown>): Promise<void> {
+    await this.#onLoss?.(lose);
   }
 
   /** From its files, at its old address. */

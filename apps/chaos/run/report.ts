@@ -68,6 +68,8 @@ export function linesOf({ verdict, settledMs, ledger }: Outcome): string[] {
       `${verdict.showings} showings, ${verdict.receipts} receipts, ${verdict.gaps} gaps; settled ${(settledMs / 1000).toFixed(1)} s after the last write`,
   ];
   if (verdict.spared) lines.push(verdict.spared);
+  if (verdict.forgotten > 0)
+    lines.push(`${verdict.forgotten} writes were accepted and not archived yet when Redis lost everything`);
   for (const promise of Object.keys(PROMISES) as Promised[]) {
     const count = findings.count(promise);
     lines.push(`${count === 0 ? '✓' : '✗'} ${String(count).padStart(5)}  ${PROMISES[promise]}`);

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
-import { openArchive } from '../../../lib/archive/index.ts';
+import { type Archive, openArchive } from '../../../lib/archive/index.ts';
 import { MillraceApi } from '../../../lib/client/index.ts';
 import { temporaryFolder } from '../../../ops/reaper.ts';
 import { CrowdProcess } from '../crowd/handle.ts';
@@ -65,7 +65,16 @@ export async function run(options: RunOptions): Promise<Outcome> {
   const needs = new Set(options.faults.flatMap((fault) => fault.needs ?? []));
   const crowd = new CrowdProcess(options);
   const onOutage = (partitions: readonly number[]) => crowd.obey({ order: 'outage', partitions });
-  const arena = await Arena.start({ ...options, env, needs, onOutage }).catch((error) => {
+  const onLoss = async (lose: () => Promise<unknown>) => {
+    const channels = await crowd.obey({ order: 'channels' });
+    const heads = await withArchive(arena, (archive) =>
+      Promise.all(channels.map(async (channel) => [channel, await archive.lastSeq(channel)] as const)),
+    );
+    await crowd.obey({ order: 'losing', heads });
+    await lose();
+    await crowd.obey({ order: 'lost' });
+  };
+  const arena: Arena = await Arena.start({ ...options, env, needs, onOutage, onLoss }).catch((error) => {
     crowd.stop();
     throw error;
   });
@@ -93,27 +102,24 @@ export async function run(options: RunOptions): Promise<Outcome> {
     await crowd.obey({ order: 'lastWords', withinMs: Math.min(LAST_WORDS_MS, options.settleMs) });
 
     options.say('judging the ledger');
-    const archive = await openArchive(arena.archiveUrl, { logger: pino({ level: 'silent' }) });
     const api = (user: string) =>
       new MillraceApi({ url: `http://${arena.clients.address}`, token: async () => arena.token(user) });
-    try {
-      await crowd.obey({ order: 'leave' });
-      const verdict = await judge({
-        ...{ file, archive, api, partitions: PARTITIONS },
-        ...{ withinMs: options.settleMs, rewinds: rewinds(options) },
-      });
-      for (const line of arena.complaints()) verdict.findings.add('complaints', line);
-      const outcome: Outcome = {
-        ...{ verdict, seconds: season.seconds, settledMs, strikes: season.strikes },
-        ...(watch ? { memory: watch.curves } : {}),
-      };
-      if (verdict.findings.broken.length === 0) return outcome;
-      const ledger = join(tmpdir(), `millrace-chaos-${options.seed}.jsonl`);
-      copyFileSync(file, ledger);
-      return { ...outcome, ledger };
-    } finally {
-      await archive.close();
-    }
+    await crowd.obey({ order: 'leave' });
+    const verdict = await withArchive(arena, (archive) =>
+      judge({
+        ...{ file, archive, api, partitions: PARTITIONS, withinMs: options.settleMs },
+        rewinds: rewinds(options),
+      }),
+    );
+    for (const line of arena.complaints()) verdict.findings.add('complaints', line);
+    const outcome: Outcome = {
+      ...{ verdict, seconds: season.seconds, settledMs, strikes: season.strikes },
+      ...(watch ? { memory: watch.curves } : {}),
+    };
+    if (verdict.findings.broken.length === 0) return outcome;
+    const ledger = join(tmpdir(), `millrace-chaos-${options.seed}.jsonl`);
+    copyFileSync(file, ledger);
+    return { ...outcome, ledger };
   } finally {
     crowd.stop();
     await arena.stop();
@@ -123,6 +129,15 @@ export async function run(options: RunOptions): Promise<Outcome> {
 /** Who replicates, and loses a primary, goes on from what the replica had. */
 function rewinds({ faults, topology }: RunOptions): boolean {
   return faults.some(({ rewinds, victims }) => rewinds || (topology !== 'standalone' && victims.includes('redis')));
+}
+
+async function withArchive<T>({ archiveUrl }: Arena, use: (archive: Archive) => Promise<T>): Promise<T> {
+  const archive = await openArchive(archiveUrl, { logger: pino({ level: 'silent' }) });
+  try {
+    return await use(archive);
+  } finally {
+    await archive.close();
+  }
 }
 
 /** The time in which faults happen. */
