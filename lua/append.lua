@@ -8,8 +8,9 @@
 --       sending device or '' · snippet for the conversation list.
 --       kind: 'group' · 'direct' · 'create': direct, and may be new · 'begin': the archive has no such direct channel either
 -- Reply {'window', now ms}: the window is not the present one, nothing was done · else for each message
---       {'ok', seq, id, ts, duplicate 0|1, number of members for a group} · {'error', text} · {'not_found'}: no such
+--       {'ok', seq, id, ts, duplicate 0|1, covers 0|1, number of members for a group} · {'error', text} · {'not_found'}: no such
 --       group, or the sender is not in it · {'new'}: the direct channel does not exist, and might not be made
+--       · covers: it says by itself that its sender has read what others wrote, and that is news
 --       · {'forbidden'}: one of the two has blocked the other · {'rebuild'}: not here, but the archive may have the channel.
 --       A repeat gets its first answer also after its sender was removed: it sends nothing
 --- include clock
@@ -25,8 +26,9 @@ local function accept(k, a)
   local channel_key, user, id, kind = KEYS[k], ARGV[a], ARGV[a + 2], ARGV[a + 4]
   local field = user .. ' ' .. ARGV[a + 1]
   local head = kind == 'group'
-      and redis.call('HMGET', channel_key, 'seq', 'last', 'members_version', 'dedupe', 'member_count')
-    or redis.call('HMGET', channel_key, 'seq', 'last', 'members_version', 'dedupe', 'blocked')
+      and redis.call('HMGET', channel_key, 'seq', 'last', 'members_version', 'dedupe', 'member_count', 'message')
+    or redis.call('HMGET', channel_key, 'seq', 'last', 'members_version', 'dedupe', 'blocked', 'message',
+      'receipt:' .. user)
   -- The channel knows which windows hold something; the present one is read in any case, because it is written.
   local used, known = head[4] or '', redis.call('HGET', KEYS[k + 3], field)
   for back = 1, 2 do
@@ -36,7 +38,7 @@ local function accept(k, a)
   end
   if known then
     local seq, first_id, ts = string.match(known, '^(%d+) (%S+) (%d+)$')
-    return { 'ok', tonumber(seq), first_id, tonumber(ts), 1 }
+    return { 'ok', tonumber(seq), first_id, tonumber(ts), 1, 0 }
   end
 
   local before = head[1]
@@ -52,6 +54,15 @@ local function accept(k, a)
       if kind == 'begin' then before = string.format('%d', STRIDE) end
     end
     kind = 'direct'
+  end
+
+  -- Own messages, the latest among them, moved one's own mark: what others wrote before those is covered already.
+  local latest_seq, latest_by = string.match(head[6] or '', '^(%d+) (%S+) ')
+  local covers = 0
+  if latest_by and latest_by ~= user then
+    local marks = kind == 'group' and redis.pcall('HGET', KEYS[k + 6], user) or head[7]
+    local read = type(marks) == 'string' and string.match(marks, ' (%d+)$') or 0
+    if tonumber(read) < tonumber(latest_seq) then covers = 1 end
   end
 
   local extra = { 'content', ARGV[a + 5] }
@@ -77,7 +88,7 @@ local function accept(k, a)
   if kind == 'group' then redis.pcall('HSET', KEYS[k + 6], user, marks) end -- of the wrong type: no reason to refuse
   redis.call('HSET', KEYS[k + 3], field, seq .. ' ' .. id .. ' ' .. stamp)
   if first_of_window then redis.call('PEXPIRE', KEYS[k + 3], 3 * window_ms) end
-  return { 'ok', tonumber(seq), id, tonumber(stamp), 0, tonumber(head[5]) }
+  return { 'ok', tonumber(seq), id, tonumber(stamp), 0, covers, tonumber(head[5]) }
 end
 
 local replies = {}

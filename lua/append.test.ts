@@ -89,6 +89,24 @@ test('the same client id again gets the first answer again, in this window and t
   });
 });
 
+test('a message that says by itself that others’ messages are read tells so, once', async () => {
+  const covers = async (from: string, channel: string) => {
+    const reply = await store.verbs.append(message(from, channel, `c${Math.random()}`));
+    return typeof reply === 'string' ? reply : reply.covers;
+  };
+  expect(await covers('alice', DM)).toBe(false);
+  expect(await covers('alice', DM)).toBe(false);
+  expect(await covers('bob', DM)).toBe(true);
+  expect(await covers('bob', DM)).toBe(false);
+  expect(await covers('alice', DM)).toBe(true);
+  const again = message('bob', DM, 'twice');
+  expect(await store.verbs.append(again)).toMatchObject({ covers: true });
+  expect(await store.verbs.append(again)).toMatchObject({ covers: false, duplicate: true });
+  // What a `read` said before is no news.
+  await store.redis.hset(keys.channel(DM), 'receipt:alice', '6 6');
+  expect(await covers('alice', DM)).toBe(false);
+});
+
 test('a dedupe window lives for an hour after its end, however often it is written', async () => {
   await store.verbs.append(message('alice', DM, 'a1'));
   const key = keys.dedupe(DM, await windowNow());

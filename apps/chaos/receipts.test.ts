@@ -88,7 +88,9 @@ describe.each([
     const next = await say(bob, { to: u('alice') });
     await alice.next('message', { seq: next.seq });
     expect(next.seq).toBe(Number(seq) + 1);
-    expect(alice.of('receipt')).toHaveLength(before + 1);
+    // What bob writes says that bob has read what alice wrote.
+    await alice.next('receipt', { channel: dm, user: u('bob'), delivered: next.seq, read: next.seq });
+    expect(alice.of('receipt')).toHaveLength(before + 2);
     expect(bob.of('receipt')).toEqual([]);
     expect((await pulled(u('alice'), dm))[0]).toMatchObject({ user: u('alice'), delivered: seq, read: seq });
     const list = await stage.call<Conversations>(u('alice'), 'GET /v1/conversations');
@@ -111,6 +113,27 @@ describe.each([
     await cleo.next('message', { seq: 4 });
     expect(cleo.of('receipt').map(({ read }) => read)).toEqual([2, 3]);
     await end(cleo, dan);
+  });
+
+  it('who answers has read: the others and the own other devices hear of it, over HTTP too; of what covers nothing nobody does', async () => {
+    const [kim, phone, laptop] = await Promise.all([
+      start(u('kim'), 0),
+      start(u('leo'), other),
+      start(u('leo'), 0, 'laptop'),
+    ]);
+    const channel = `dm:${u('kim')}:${u('leo')}`;
+    await say(kim, { to: u('leo') });
+    await phone.next('message', { seq: 1, channel });
+    const { seq } = await say(phone, { to: u('kim') });
+    const covered = { channel, user: u('leo'), delivered: seq, read: seq };
+    await Promise.all([kim.next('receipt', covered), laptop.next('receipt', covered)]);
+    await say(phone, { to: u('kim') }, 'and covers nothing more');
+    await stage.call(u('kim'), 'POST /v1/messages', { to: u('leo'), client_id: `r${sent++}`, content: 'over HTTP' });
+    await phone.next('receipt', { channel, user: u('kim'), delivered: 4, read: 4 });
+    await kim.next('receipt', { channel, user: u('kim'), read: 4 });
+    expect(kim.of('receipt').filter(({ user }) => user === u('leo'))).toHaveLength(1);
+    expect(phone.of('receipt')).toHaveLength(1);
+    await end(kim, phone, laptop);
   });
 
   it("the reader's other devices hear of both, the one that read does not; unread is 0 on all", async () => {

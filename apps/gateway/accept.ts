@@ -5,13 +5,15 @@
  * stored as far as we know; the same client id again finds out.
  */
 import { MillraceError } from '../../lib/protocol/errors.ts';
-import { directChannel, parseChannel } from '../../lib/protocol/ids.ts';
+import { directChannel, parseChannel, peerOf } from '../../lib/protocol/ids.ts';
 import { snippetOf } from '../../lib/protocol/snippet.ts';
 import { NotReplicatedError } from '../../lib/redis/errors.ts';
 import { isRetryable } from '../../lib/redis/retryable.ts';
 import type { AppendInput, AppendReply } from '../../lib/redis/verbs.ts';
 import type { Caller, GatewayContext } from './context.ts';
+import { refuseErasing } from './erasing.ts';
 import { nextId } from './ids.ts';
+import type { Receipts } from './receipts.ts';
 
 /** Already validated by the schema. */
 export interface Submission {
@@ -45,7 +47,12 @@ export function targetOf(caller: Caller, submission: { channel?: string | undefi
   return { channel, kind: parsed.kind };
 }
 
-export async function accept(ctx: GatewayContext, caller: Caller, submission: Submission): Promise<Accepted> {
+export async function accept(
+  ctx: GatewayContext,
+  receipts: Receipts,
+  caller: Caller,
+  submission: Submission,
+): Promise<Accepted> {
   const { channel, kind } = targetOf(caller, submission);
   try {
     const message: AppendInput = {
@@ -66,8 +73,9 @@ export async function accept(ctx: GatewayContext, caller: Caller, submission: Su
     if (reply === 'rebuild') throw new MillraceError('unavailable', 'the store was emptied meanwhile, try again');
     if (reply === 'forbidden') throw new MillraceError('forbidden', 'one of the two has blocked the other');
     if (typeof reply === 'string') throw new MillraceError('not_found', 'no such channel');
-    const { members, ...accepted } = reply;
+    const { members, covers, ...accepted } = reply;
     if (members !== undefined) ctx.limits.groupHas(channel, members);
+    if (covers) receipts.sent(caller.user, submission.device ?? '', channel, accepted.seq, members ?? 2);
     if (!accepted.duplicate) ctx.metrics.accepted.of(submission.device === undefined ? 'http' : 'ws').inc();
     return { client_id: submission.clientId, channel, ...accepted };
   } catch (error) {
@@ -85,6 +93,9 @@ async function append(ctx: GatewayContext, message: AppendInput): Promise<Append
     else reply = message.kind === 'direct' ? 'new' : 'not_found';
   }
   if (reply !== 'new') return reply;
+  // They would have it after their erasure, which looked for their channels before.
+  const peer = peerOf(message.channel, message.from);
+  if (peer !== undefined) await refuseErasing(ctx, [peer]);
   await ctx.rare.newChannel(message.from);
   return ctx.appends.append({ ...message, mayCreate: true, absent });
 }

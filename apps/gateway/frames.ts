@@ -70,7 +70,7 @@ async function send(hub: Hub, session: Session, caller: Caller, frame: SendFrame
   };
   // It ends the typing for those who get it: what is typed next is news to them.
   session.typed?.channels.delete(channel);
-  const accepted = await inOrder(session, channel, () => accept(hub.ctx, caller, submission));
+  const accepted = await inOrder(session, channel, () => accept(hub.ctx, hub.receipts, caller, submission));
   session.sendText(encodeAccepted({ ...accepted, ref: frame.ref }));
   // Of what one's only device sends no copy comes.
   hub.signals.watches.met(session, [{ fields: ['type', 'message', 'channel', channel] }]);

@@ -89,9 +89,13 @@ export class Receipts {
   async received(mark: Mark): Promise<void> {
     const raised = await this.#raise(mark);
     if (!raised) return;
-    const { user, channel, device } = mark;
-    const own = this.#tells.run({ ...raised, to: user, channel, user, via: device });
-    await Promise.all([own, this.#tellOthers(mark, raised)]);
+    await this.#tellAll(mark, raised);
+  }
+
+  /** A message says that its sender has read up to it; the watermarks rose with it (append.lua), nobody was told. */
+  sent(user: string, device: string, channel: string, seq: number, members: number): void {
+    const mark = { user, device, channel, delivered: seq, read: seq, again: false };
+    void this.#tellUntilTold(mark, { delivered: seq, read: seq, members }, (raised) => this.#tellAll(mark, raised));
   }
 
   /**
@@ -101,7 +105,7 @@ export class Receipts {
   async read(mark: Mark): Promise<boolean> {
     const raised = await this.#raise(mark);
     const known = await this.#reads.run({ ...mark, delivered: raised?.delivered ?? 0 });
-    if (raised) void this.#tellUntilTold(mark, raised);
+    if (raised) void this.#tellUntilTold(mark, raised, (present) => this.#tellOthers(mark, present));
     return known;
   }
 
@@ -127,6 +131,13 @@ export class Receipts {
     return raised.grown || repeated ? raised : undefined;
   }
 
+  async #tellAll(mark: Mark, raised: Watermarks & { members: number }): Promise<void> {
+    const { user, channel, device } = mark;
+    const { delivered, read } = raised;
+    const own = this.#tells.run({ channel, user, delivered, read, to: user, via: device });
+    await Promise.all([own, this.#tellOthers(mark, raised)]);
+  }
+
   async #tellOthers({ user, channel }: Mark, { delivered, read, members }: Watermarks & { members: number }) {
     const receipt = { channel, user, delivered, read };
     const peer = peerOf(channel, user);
@@ -143,12 +154,16 @@ export class Receipts {
   }
 
   /** A read is settled for its reader: if the others cannot be reached now, that is ours to mend. */
-  async #tellUntilTold(mark: Mark, raised: Watermarks & { members: number }): Promise<void> {
+  async #tellUntilTold(
+    mark: Mark,
+    raised: Watermarks & { members: number },
+    tell: (present: Watermarks & { members: number }) => Promise<void>,
+  ): Promise<void> {
     let present: typeof raised | undefined = raised;
     for (let failures = 1; ; failures++) {
       try {
         present ??= await this.#raise({ ...mark, again: true }); // as it is by now; nothing when a newer one is told
-        if (present) await this.#tellOthers(mark, present);
+        if (present) await tell(present);
         return;
       } catch (error) {
         if (!isRetryable(error) || failures >= TELL_ATTEMPTS || this.#stopped) {

@@ -31,7 +31,7 @@ export async function buildServer(ctx: GatewayContext, hub: Hub, patience?: Pati
   server.addHook('onSend', async (_request, reply) => {
     if (hub.drain.active) reply.header('connection', 'close');
   });
-  registerRoutes(server, ctx);
+  registerRoutes(server, ctx, hub.receipts);
   const stopClock = await registerSocket(server, hub, patience);
   return { server, stopClock };
 }

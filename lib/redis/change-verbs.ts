@@ -24,7 +24,7 @@ export interface ChangeInput {
   via?: string | undefined;
 }
 
-export type ChangeReply = Exclude<AppendReply, string> | ChangeRefusal;
+export type ChangeReply = Omit<Exclude<AppendReply, string>, 'covers' | 'members'> | ChangeRefusal;
 
 type Changed = ['ok', number, string, number, number];
 

@@ -41,22 +41,38 @@ export interface AppendInput {
 }
 /** `members`: how many a group has; not told of a duplicate. `rebuild`: the channel may have been lost, see `Rebuilder`. */
 export type AppendReply =
-  | { seq: number; id: string; ts: number; duplicate: boolean; members?: number }
+  | {
+      seq: number;
+      id: string;
+      ts: number;
+      duplicate: boolean;
+      /** It says by itself that its sender has read what others wrote, and that is news to them. */
+      covers: boolean;
+      /** Of a group. */
+      members?: number;
+    }
   | 'not_found'
   | 'forbidden'
   | 'new'
   | 'rebuild';
 
 type AppendedOne =
-  | ['ok', number, string, number, number, number?]
+  | ['ok', number, string, number, number, number, number?]
   | ['not_found' | 'forbidden' | 'new' | 'rebuild']
   | ['error', string];
 
 function appended(reply: AppendedOne): AppendReply | Error {
   if (reply[0] === 'error') return new Error(reply[1]);
   if (reply[0] !== 'ok') return reply[0];
-  const [, seq, id, ts, duplicate, members] = reply;
-  return { seq, id, ts, duplicate: duplicate === 1, ...(members === undefined ? {} : { members }) };
+  const [, seq, id, ts, duplicate, covers, members] = reply;
+  return {
+    seq,
+    id,
+    ts,
+    duplicate: duplicate === 1,
+    covers: covers === 1,
+    ...(members === undefined ? {} : { members }),
+  };
 }
 
 export interface AttachInput {

@@ -13,6 +13,7 @@ const FIRST: Partial<Record<Mutant, number>> = {
   'floor-forgotten': 73_500,
   'log-trim-unmarked': 73_500,
   'hole-unnoticed': 195_000,
+  'start-at-end': 36_000,
 };
 
 /** Worker 0 has read nothing when worker 1 has delivered and trimmed all, and the target goes back to where it began. */

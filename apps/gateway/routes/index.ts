@@ -5,6 +5,7 @@
 import type { FastifyInstance } from 'fastify';
 import type { GatewayContext } from '../context.ts';
 import { refuseErasing } from '../erasing.ts';
+import type { Receipts } from '../receipts.ts';
 import { authentication, callerOf } from './authentication.ts';
 import { blocks } from './blocks.ts';
 import { jsonBodies } from './bodies.ts';
@@ -24,7 +25,7 @@ import { users } from './users.ts';
 export { serverOptions } from './server-options.ts';
 
 /** The server must have been made with `serverOptions()`. */
-export function registerRoutes(app: FastifyInstance, ctx: GatewayContext): void {
+export function registerRoutes(app: FastifyInstance, ctx: GatewayContext, receiptsToTell: Receipts): void {
   errors(app, ctx);
   jsonBodies(app);
   app.register(
@@ -37,8 +38,8 @@ export function registerRoutes(app: FastifyInstance, ctx: GatewayContext): void 
           acting.addHook('onRequest', async (request) => {
             if (request.method !== 'GET') await refuseErasing(ctx, [callerOf(request).user]);
           });
+          acting.register(messages(ctx, receiptsToTell));
           for (const subject of [
-            messages,
             changes,
             history,
             channels,

@@ -28,6 +28,7 @@ import type { GatewayContext } from '../context.ts';
 import { SpeedLimits } from '../limits.ts';
 import { LogRoom } from '../log-room.ts';
 import { RareLimits } from '../rare.ts';
+import { Receipts } from '../receipts.ts';
 import { browsers } from './browsers.ts';
 import { registerRoutes, serverOptions } from './index.ts';
 
@@ -107,7 +108,8 @@ export async function startApi(env: Record<string, string> = {}): Promise<Api> {
   await ctx.rebuild.begin();
   const app = fastify({ ...serverOptions(), loggerInstance: logger as FastifyBaseLogger });
   await browsers(app, config);
-  registerRoutes(app, ctx);
+  const receipts = new Receipts(ctx);
+  registerRoutes(app, ctx, receipts);
   await app.listen({ host: '127.0.0.1', port: 0 });
   const { port } = app.server.address() as AddressInfo;
 
@@ -158,6 +160,7 @@ export async function startApi(env: Record<string, string> = {}): Promise<Api> {
     },
     stop: async () => {
       await app.close();
+      receipts.stop();
       await store.close();
       await archive.close();
       await redis.stop();

@@ -60,6 +60,8 @@ test('while a user is being erased nobody acts as them or puts them anywhere; th
   expect(await carol('PUT /v1/blocks/bob')).toMatchObject(unavailable);
   expect(await api.as('admin', { admin: true, for: 'carol' })('PUT /v1/blocks/bob')).toMatchObject(unavailable);
   expect(await api.as('bob')('POST /v1/channels', { members: ['carol'] })).toMatchObject(unavailable);
+  // A channel that began now would be seen by whoever has the id next.
+  expect(await send('bob', 'carol', 'to the former carol')).toMatchObject(unavailable);
   const { body } = await api.as('bob')('POST /v1/channels', { members: ['dave'] });
   const { channel } = body as { channel: string };
   expect(await api.as('bob')(`PUT /v1/channels/${channel}/members/carol`, {})).toMatchObject(unavailable);
