@@ -6,8 +6,9 @@
 -- ARGV  1 device  2 session id  3 gateway  4 since or ''  5 most sessions at once  6 inbox TTL ms  7 dormant after ms
 --       8 bell prefix `bell:{u}:`  9 entries a bell may hold  10 user  11 most known devices
 -- Reply {'ok', position, end of the inbox, first hello 0|1, gap 0|1, oldest offset or '', replaced gateway or '',
---        replaced session or '', acked offset as stored, came online 0|1, 1 when the user's conversation list may be lost} · {'too_many'} · {'erasing'}. A `since` beyond what the device
---        had acked counts as an ack, but is not stored as one here: what it covers becomes receipts first, see ack.lua
+--        replaced session or '', acked offset as stored, came online 0|1, 1 when the user's conversation list, or its end,
+--        may be lost} · {'too_many'} · {'erasing'}. A `since` beyond what the device had acked counts as an ack, but is not
+--        stored as one here: what it covers becomes receipts first, see ack.lua
 --- include ids
 --- include clock
 --- include unsaved
@@ -31,7 +32,7 @@ end
 if replaced_session == session then replaced_gateway, replaced_session = '', '' end
 if others >= tonumber(ARGV[5]) then return { 'too_many' } end
 
-local record = redis.call('HMGET', devices, 'trimmed', 'device:' .. device, 'broken', 'restored')
+local record = redis.call('HMGET', devices, 'trimmed', 'device:' .. device, 'broken', 'restored', 'floor')
 local trimmed = record[1]
 local floor = redis.call('HGET', cursor, 'floor')
 if redis.call('EXISTS', inbox) == 0 then
@@ -79,6 +80,8 @@ if compare(position, tail) > 0 then
   end
 end
 
+local list_lost = (may_be_lost and not record[4]) or (floor and compare(record[5] or '0-0', floor) < 0)
+
 if not record[2] then make_room(devices, all, device, tonumber(ARGV[11]), KEYS[11], ARGV[10]) end
 local stored = (acked and compare(acked, tail) <= 0) and acked or position
 local stamp = string.format('%d', now)
@@ -94,5 +97,5 @@ if replaced_session ~= '' and replaced_gateway ~= gateway then
 end
 return {
   'ok', position, tail, acked and 0 or 1, gap and 1 or 0, oldest and oldest[1] or '', replaced_gateway, replaced_session,
-  stored, online, may_be_lost and not record[4] and 1 or 0,
+  stored, online, list_lost and 1 or 0,
 }

@@ -4,6 +4,7 @@
  * Holds nothing that cannot be rebuilt: a client resumes from its offset on any other gateway.
  */
 import { MillraceError } from '../../lib/protocol/errors.ts';
+import { isBehind } from '../../lib/rebuild/index.ts';
 import type { StreamBatch, StreamEntry } from '../../lib/redis/blocking.ts';
 import { compareIds, maxId, ZERO } from '../../lib/redis/ids.ts';
 import type { Attached } from '../../lib/redis/verbs.ts';
@@ -120,10 +121,25 @@ export class Hub {
     try {
       if (attached.lost) await this.ctx.rebuild.user(feed.user);
     } catch (error) {
-      this.ctx.logger.warn({ err: error, user: feed.user }, 'a conversation list is not back yet; the client resumes');
-      return session.close('goingAway', 'the store was emptied');
+      return this.#resumeLater(session, error);
     }
     if (attached.gap) await this.tellGap(session, session.offset, attached.oldest);
+  }
+
+  /** Something that the session has not been sent is gone, or may be. */
+  async missed(session: Session): Promise<void> {
+    try {
+      await this.ctx.rebuild.afterFloor(session.feed?.user ?? '');
+    } catch (error) {
+      return this.#resumeLater(session, error);
+    }
+    await this.tellGap(session, session.offset, null);
+  }
+
+  #resumeLater(session: Session, error: unknown): void {
+    const { user } = session.caller ?? {};
+    this.ctx.logger.warn({ err: error, user }, 'a conversation list is not back yet; the client resumes');
+    session.close('goingAway', 'the store lost something');
   }
 
   /** Takes a closed session out, and detaches it in the store, however often that has to be asked. */
@@ -205,12 +221,14 @@ export class Hub {
   async tellGap(session: Session, since: string, oldest: string | null): Promise<void> {
     const user = session.feed?.user ?? '';
     const { command } = this.ctx.store;
-    const [trimmed, floor, conversations] = await Promise.all([
-      command.hget(this.ctx.keys.devices(user), 'trimmed'),
+    const [[trimmed, reached], floor, conversations] = await Promise.all([
+      command.hmget(this.ctx.keys.devices(user), 'trimmed', 'floor'),
       command.hget(this.ctx.keys.cursor(this.ctx.keys.partitionOf(user)), 'floor'),
       command.hgetall(this.ctx.keys.conversations(user)),
     ]);
-    session.gapToldTo = [session.gapToldTo, trimmed ?? ZERO, floor ?? ZERO].reduce(maxId);
+    // Before the list is back from the archive, the heads are of before the loss: that gap is still to be told.
+    if (!isBehind(reached, floor))
+      session.gapToldTo = [session.gapToldTo, trimmed ?? ZERO, floor ?? ZERO].reduce(maxId);
     const channels = Object.entries(conversations).map(([channel, mark]) => ({
       channel,
       last_seq: Number(mark.slice(0, mark.indexOf(' '))),

@@ -131,6 +131,6 @@ export class Sweeper {
     if (reply === 2) session.close('goingAway', 'another session of this device');
     if (reply === 4) await this.#hub.attachAgain(session);
     // Told for nothing when all of it was sent meanwhile, and acked: better than one that is not told.
-    if (reply === 5) await this.#hub.tellGap(session, session.offset, null);
+    if (reply === 5) await this.#hub.missed(session);
   }
 }

@@ -7,6 +7,9 @@
  * had the numbers below; history has nothing there, which makes them void. A user's conversation list comes back with
  * their first hello, or when they ask for it; their blocks and push tokens too, or when they are to be told of something
  * or change any of it. A direct channel comes back with its blocks, whether or not it had begun.
+ *
+ * The list comes back after a floor too: a partition of users that lost more than the logs still hold has lost the ends of
+ * their lists, and what the logs no longer hold is archived.
  */
 import pLimit from 'p-limit';
 import type { Archive } from '../archive/archive.ts';
@@ -14,6 +17,7 @@ import type { Keyspace } from '../keyspace/index.ts';
 import { MillraceError } from '../protocol/errors.ts';
 import { directChannel } from '../protocol/ids.ts';
 import type { RedisStore } from '../redis/connect.ts';
+import { compareIds, ZERO } from '../redis/ids.ts';
 import { NOTHING, RebuildVerbs } from '../redis/rebuild-verbs.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
@@ -68,6 +72,19 @@ export class Rebuilder {
     return this.#once(this.#channels, channel, () => this.#findChannel(channel));
   }
 
+  /**
+   * Does what `user` does where the user's partition has a floor that the list is behind of. Before the user is told of a
+   * gap: the list says what there is to be filled.
+   */
+  async afterFloor(user: string): Promise<void> {
+    const { store, keys } = this.#o;
+    const [floor, reached] = await Promise.all([
+      store.command.hget(keys.cursor(keys.partitionOf(user)), 'floor'),
+      store.command.hget(keys.devices(user), 'floor'),
+    ]);
+    if (isBehind(reached, floor)) await this.user(user);
+  }
+
   /** Puts the user's push tokens and blocks back, if they are lost. Throws MillraceError `unavailable` likewise. */
   account(user: string): Promise<void> {
     return this.#once(this.#accounts, user, () => this.#restoreAccount(user));
@@ -103,8 +120,13 @@ export class Rebuilder {
   }
 
   async #restore(user: string): Promise<void> {
-    const { archive, metrics } = this.#o;
-    const channels = await archive.channelsOf(user);
+    const { archive, metrics, store, keys } = this.#o;
+    const floor = await store.command.hget(keys.cursor(keys.partitionOf(user)), 'floor');
+    const [archived, listed] = await Promise.all([
+      archive.channelsOf(user),
+      store.command.hkeys(keys.conversations(user)),
+    ]);
+    const channels = [...new Set([...archived, ...listed])];
     const admit = pLimit(CHANNELS_AT_ONCE);
     for (let attempt = 1; ; attempt++) {
       const found = await Promise.all(channels.map((channel) => admit(() => this.#markOf(channel, user))));
@@ -112,7 +134,7 @@ export class Rebuilder {
       let moved = 0;
       for (let i = 0; i === 0 || i < marks.length; i += MARKS_PER_CALL) {
         const complete = moved === 0 && i + MARKS_PER_CALL >= marks.length;
-        moved += await this.#verbs.restore(user, marks.slice(i, i + MARKS_PER_CALL), complete);
+        moved += await this.#verbs.restore(user, marks.slice(i, i + MARKS_PER_CALL), complete, floor);
       }
       if (moved === 0) break;
       if (attempt === RESTORE_ATTEMPTS)
@@ -173,4 +195,9 @@ export class Rebuilder {
       clearTimeout(timer);
     }
   }
+}
+
+/** `reached`: the floor after which the list was put back. */
+export function isBehind(reached: string | null | undefined, floor: string | null | undefined): boolean {
+  return !!floor && compareIds(reached ?? ZERO, floor) < 0;
 }

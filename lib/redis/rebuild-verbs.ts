@@ -19,11 +19,14 @@ export interface Mark {
   channel: string;
   /** Of the mark as it was seen; undefined: there was none. */
   seenRead: number | undefined;
+  /** Of a mark that is behind, as it was seen: it is replaced. */
+  seenLast?: number;
   last: number;
   ts: number;
   /** In addition to those of the mark that is there. */
   unread: number;
   read: number;
+  left?: boolean;
 }
 
 export class RebuildVerbs extends ScriptCaller {
@@ -46,10 +49,17 @@ export class RebuildVerbs extends ScriptCaller {
     return reply;
   }
 
-  /** How many marks were not as they had been seen. `complete`: with these the list is. */
-  restore(user: string, marks: readonly Mark[], complete: boolean): Promise<number> {
-    const args = marks.flatMap((m) => [m.channel, m.seenRead ?? '', m.last, m.ts, m.unread, m.read]);
-    return this.run('restore', [this.keys.conversations(user), this.keys.devices(user)], [complete ? 1 : 0, ...args]);
+  /**
+   * How many marks were not as they had been seen. `complete`: with these the list is. `floor`: of the user's partition,
+   * looked up before everything else; null: none.
+   */
+  restore(user: string, marks: readonly Mark[], complete: boolean, floor: string | null): Promise<number> {
+    const args = marks.flatMap((m) => [
+      ...[m.channel, m.seenRead ?? '', m.seenLast ?? ''],
+      ...[m.last, m.ts, m.unread, m.read, m.left ? ' left' : ''],
+    ]);
+    const of = [this.keys.conversations(user), this.keys.devices(user)];
+    return this.run('restore', of, [complete ? 1 : 0, floor ?? '', ...args]);
   }
 
   /** False when somebody has done it. */

@@ -54,6 +54,7 @@ export class Device {
   connect(id: number, since: number | undefined): void {
     const { session } = this;
     const reply = this.#store.attach(this.user, this.index, id, since);
+    if (reply.lost) this.#putListBack();
     // The one that it replaces is closed, and its close handler comes late.
     if (session) this.#store.detach(this.user, this.index, session.id);
     this.session = {
@@ -83,15 +84,18 @@ export class Device {
     this.session = undefined;
   }
 
+  /** The client fills from history what the gap names, and nothing else. */
   #tellGap(session: Session): void {
     const { floor, users } = this.#store.nodeOf(this.user);
-    const { trimmed, marks } = users[this.user]!;
-    session.gapToldTo = Math.max(session.gapToldTo, trimmed, floor);
+    const { trimmed, marks, floor: reached } = users[this.user]!;
+    if (reached >= floor) session.gapToldTo = Math.max(session.gapToldTo, trimmed, floor);
     for (const [channel, mark] of marks.entries()) {
-      // Where more was lost than the log holds, the list of conversations may be older too: then a gap says that much only.
-      if (floor !== NEVER) this.covered[channel] = this.#store.nodeOfChannel(channel).channels[channel]!.seq;
-      else if (mark) this.covered[channel] = Math.max(this.covered[channel]!, mark.last);
+      if (mark) this.covered[channel] = Math.max(this.covered[channel]!, mark.last);
     }
+  }
+
+  #putListBack(): void {
+    if (!this.#store.breaks('list-left-behind')) this.#store.restore(this.user);
   }
 
   /** One read of the inbox. Returns whether there may be more. */
@@ -186,9 +190,14 @@ export class Device {
     const reply = this.#store.reassert(this.user, this.index, session.id, reached);
     if (reply === 2) this.close();
     if (reply === 4) {
-      const { gap } = this.#store.attach(this.user, this.index, session.id, session.acked);
+      const { gap, lost } = this.#store.attach(this.user, this.index, session.id, session.acked);
+      if (lost) this.#putListBack();
       if (gap) this.#tellGap(session);
     }
-    if (reply === 5) this.#tellGap(session);
+    if (reply === 5) {
+      const { floor, users } = this.#store.nodeOf(this.user);
+      if (users[this.user]!.floor < floor) this.#putListBack();
+      this.#tellGap(session);
+    }
   }
 }

@@ -14,6 +14,7 @@ const FIRST: Partial<Record<Mutant, number>> = {
   'log-trim-unmarked': 73_500,
   'hole-unnoticed': 195_000,
   'start-at-end': 36_000,
+  'list-left-behind': 73_500,
 };
 
 /** Worker 0 has read nothing when worker 1 has delivered and trimmed all, and the target goes back to where it began. */

@@ -11,6 +11,7 @@ export const MUTANTS = {
   'start-at-end': 'a worker that takes over starts at the end of the log, not at the targets’ cursors',
   'hole-unnoticed': 'a worker does not look whether what comes next was trimmed before it read on',
   'floor-forgotten': 'deliver jumps over what the log no longer has, and sets no floor',
+  'list-left-behind': 'a gap after a floor names the conversations as the failover left them',
   'log-trim-unmarked': 'advance trims the log and does not raise its `trimmed`',
   'trim-unmarked': 'deliver trims a full inbox and does not raise `trimmed`',
   'sleep-unnoticed': 'attach and assert do not look whether the device was away for a week',

@@ -3,6 +3,7 @@
  * (metadata, snippets, bells, presence, push). `tie.test.ts` runs both side by side. Pure: a node and arguments in, the
  * node changed and a reply out.
  */
+import type { Mark as RestoredMark } from '../../lib/redis/rebuild-verbs.ts';
 import type { Mutant } from './mutants.ts';
 import {
   type Channel,
@@ -36,9 +37,14 @@ export interface Attached {
   acked: number;
   first: boolean;
   gap: boolean;
+  /** The end of the conversation list is. */
+  lost: boolean;
 }
 /** As `lua/reassert.lua` has them. */
 export type Reasserted = 0 | 1 | 2 | 4 | 5;
+
+/** A mark as the archive has it; of a mark that is there it says how that looked. */
+export type Restored = Omit<RestoredMark, 'channel'> & { channel: number };
 
 export const isPresent = (intervals: readonly Interval[]): boolean =>
   intervals.at(-1)?.left === Number.POSITIVE_INFINITY;
@@ -232,7 +238,7 @@ export class Scripts {
     state.seen = this.now;
     state.trimmed = trimmed;
     state.sessions[device] = session;
-    return { position, tail, acked, first: record === undefined, gap };
+    return { position, tail, acked, first: record === undefined, gap, lost: state.floor < node.floor };
   }
 
   #wasAway(record: Device | undefined): boolean {
@@ -268,6 +274,24 @@ export class Scripts {
     }
     if (away || state.trimmed > reached || node.floor > reached) return 5;
     return present === undefined ? 1 : 0;
+  }
+
+  // ── restore.lua
+
+  /** How many marks are not as the caller saw them. */
+  restore(node: Node, user: number, restored: readonly Restored[], floor: number): number {
+    const state = node.users[user]!;
+    let others = 0;
+    for (const { channel, seenRead, seenLast, last, unread, read, left } of restored) {
+      const present = state.marks[channel];
+      if (present?.read !== seenRead || (seenLast !== undefined && seenLast !== present?.last)) others++;
+      else if (!present) state.marks[channel] = { last, unread, read, left: false };
+      else if (seenLast !== undefined)
+        state.marks[channel] = { last, unread: present.unread + unread, read, left: left ?? false };
+      else if (!present.left) state.marks[channel] = { ...present, unread: present.unread + unread, read };
+    }
+    if (others === 0) state.floor = floor;
+    return others;
   }
 
   // ── ack.lua, raise.lua

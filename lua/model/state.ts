@@ -88,6 +88,8 @@ export interface User {
   last: number;
   items: Item[];
   trimmed: number;
+  /** The floor after which the list of conversations was put back. */
+  floor: number;
   seen: number;
   devices: (Device | undefined)[];
   /** By device: the session's number. */
@@ -118,6 +120,7 @@ export function newUser(user: number): User {
     last: 0,
     items: [],
     trimmed: NEVER,
+    floor: NEVER,
     seen: NEVER,
     devices: none(),
     sessions: none(),

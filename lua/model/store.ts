@@ -2,12 +2,25 @@
  * The partitions' primaries and their replicas. Every call of a verb happens at a tick of its own, and is told to whoever
  * listens: that is how the same schedule also runs on the real scripts.
  */
+import type { ArchiveRow } from '../../lib/archive/archive.ts';
+import { markOf } from '../../lib/rebuild/conversation.ts';
 import type { Mutant } from './mutants.ts';
-import { type AppendReply, type Attached, type Batch, type DeliverReply, type Reasserted, Scripts } from './scripts.ts';
+import {
+  type AppendReply,
+  type Attached,
+  type Batch,
+  type DeliverReply,
+  type Reasserted,
+  type Restored,
+  Scripts,
+} from './scripts.ts';
 import {
   ALICE,
   BOB,
+  CAROL,
+  CHANNELS,
   copyOf,
+  DIRECT,
   type Entry,
   GROUP,
   HOME_OF_CHANNEL,
@@ -37,6 +50,7 @@ export type Call =
   | { verb: 'attach'; user: number; device: number; session: number; since: number | undefined; reply: Attached }
   | { verb: 'detach'; user: number; device: number; session: number; reply: boolean }
   | { verb: 'reassert'; user: number; device: number; session: number; reached: number; reply: Reasserted }
+  | { verb: 'restore'; user: number; marks: Restored[]; floor: number; reply: number }
   | { verb: 'ack'; user: number; device: number; offset: number; reply: boolean }
   | { verb: 'raise'; user: number; channel: number; delivered: number; reply: number | 'refused' }
   | { verb: 'week'; user: number; expire: boolean }
@@ -45,6 +59,12 @@ export type Call =
 
 /** `at`: the tick of the call. */
 export type OnCall = (call: Call, at: number) => void;
+
+function rowOf({ kind, seq, from }: Entry): ArchiveRow {
+  const type = kind === 'message' ? kind : kind === 'created' ? kind : 'member';
+  const text = { channel: '', id: '', logId: '', clientId: '' };
+  return { ...text, seq, type, from: String(from), ts: 0 };
+}
 
 export class Store {
   readonly nodes: Node[] = [newNode(0), newNode(1)];
@@ -134,6 +154,35 @@ export class Store {
     const reply = this.scripts.reassert(this.nodeOf(user), user, device, session, reached);
     this.#tell({ verb: 'reassert', user, device, session, reached, reply });
     return reply;
+  }
+
+  /** Puts the end of a conversation list back that is behind the floor, as `lib/rebuild` does. */
+  restore(user: number): void {
+    this.scripts.now++;
+    const node = this.nodeOf(user);
+    const { floor } = node;
+    const marks = CHANNELS.flatMap((channel) => this.#archivedMark(user, channel) ?? []);
+    const reply = this.scripts.restore(node, user, marks, floor);
+    this.#tell({ verb: 'restore', user, marks, floor, reply });
+  }
+
+  /** The archive has at least what was trimmed. */
+  #archivedMark(user: number, channel: number): Restored | undefined {
+    const { log, logStart, channels } = this.nodeOfChannel(channel);
+    const rows = log.filter((e) => e.channel === channel && e.id < logStart).map(rowOf);
+    const own = log.findLast((e) => e.channel === channel && e.kind === 'message' && e.from === user);
+    const mark = this.nodeOf(user).users[user]!.marks[channel];
+    const intervals = channels[channel]!.members[user]!.map(
+      ({ joined, left }) => `${joined}-${left === Number.POSITIVE_INFINITY ? '' : left}`,
+    );
+    const involved = channel === DIRECT ? user !== CAROL : intervals.length > 0 || mark !== undefined;
+    if (!involved) return undefined;
+    const found = markOf(String(channel), String(user), rows.reverse(), {
+      mark: mark ? `${mark.last} 0 ${mark.unread} ${mark.read}${mark.left ? ' left' : ''}` : null,
+      receipt: own ? `${own.seq} ${own.seq}` : null,
+      member: channel === DIRECT ? undefined : intervals.length > 0 ? `member ${intervals.join(',')}` : null,
+    });
+    return found && { ...found, channel };
   }
 
   ack(user: number, device: number, offset: number): void {

@@ -5,6 +5,7 @@
 import type { Redis } from 'ioredis';
 import { keyspace } from '../../lib/keyspace/index.ts';
 import { type Block, deliverCall } from '../../lib/redis/delivery.ts';
+import { RebuildVerbs } from '../../lib/redis/rebuild-verbs.ts';
 import { ReceiptVerbs } from '../../lib/redis/receipt-verbs.ts';
 import { BELL_ENTRIES, DORMANT_AFTER_MS, INBOX_TTL_MS, Verbs } from '../../lib/redis/verbs.ts';
 import { born } from '../../ops/redis/born.ts';
@@ -72,6 +73,7 @@ export class Tied {
   readonly #redis: Redis;
   readonly #verbs: SmallVerbs;
   readonly #receipts: ReceiptVerbs;
+  readonly #rebuild: RebuildVerbs;
   readonly #windows: { from: number; to: number; tick: number }[] = [];
   /** The model's id → Redis'. */
   readonly #ids = new Map<number, string>([[0, '0-0']]);
@@ -83,6 +85,7 @@ export class Tied {
     this.#redis = redis;
     this.#verbs = new SmallVerbs(redis, keys);
     this.#receipts = new ReceiptVerbs(redis, keys);
+    this.#rebuild = new RebuildVerbs(redis, keys);
   }
 
   /** The partitions have not lost anything: see `born:{p}`. */
@@ -189,13 +192,14 @@ export class Tied {
         };
         const reply = await this.#verbs.attach({ ...who, maxSessions: 8, ...since });
         if (reply === 'too_many') return () => reply;
-        const { position, tail, acked, first, gap } = reply;
+        const { position, tail, acked, first, gap, lost } = reply;
         return () => ({
           position: this.#number(position),
           tail: this.#number(tail),
           acked: this.#number(acked),
           first,
           gap,
+          lost,
         });
       }
       case 'detach': {
@@ -213,6 +217,12 @@ export class Tied {
         const who = { user: USER[call.user]!, device: DEVICE[call.device]!, session: `s${call.session}`, offset };
         const [reply] = await this.#verbs.reassert(GATEWAY, [who]);
         return () => reply;
+      }
+      case 'restore': {
+        const marks = call.marks.map((mark) => ({ ...mark, channel: CHANNEL[mark.channel]! }));
+        const floor = call.floor === NEVER ? null : await this.#id(call.floor, at);
+        const others = await this.#rebuild.restore(USER[call.user]!, marks, true, floor);
+        return () => others;
       }
       case 'ack': {
         const raised = await this.#verbs.ackOne(
@@ -332,6 +342,7 @@ export class Tied {
     return {
       items: items.map(([id, fields]) => [this.#number(id), ...entryOf(fields)]),
       trimmed: this.#number(devices.trimmed),
+      floor: this.#number(devices.floor),
       acked: mine.map((d) => this.#number(devices[`device:${d}`]?.split(' ')[0])),
       sessions: mine.map((d) => Number(sessions[d]?.split(' s')[1] ?? NEVER)),
       // Without the time.
@@ -360,6 +371,7 @@ export function shapeOf(nodes: readonly Node[]): unknown {
             {
               items: u.items.map(({ offset, entry }) => [offset, entry.channel, entry.seq, entry.message]),
               trimmed: u.trimmed,
+              floor: u.floor,
               acked: u.devices.map((d) => d?.acked ?? NEVER),
               sessions: u.sessions.map((s) => s ?? NEVER),
               marks: u.marks.map((m) => (m ? `${m.last} ${m.unread} ${m.read}${m.left ? ' left' : ''}` : '')),

@@ -50,8 +50,9 @@ function forDevices(world: World): string | undefined {
     const putBack = world.store.failovers[HOME_OF_USER[user]!]! > 0;
     for (const { entry, covered: known } of shown) {
       if (known || world.lost.has(entry.message)) continue;
-      // Delivered before the device was there: a failover brings it again, under a new offset.
-      if (putBack && world.appendedAt[entry.message]! <= since) continue;
+      // A failover brings again what was delivered before the device was there, or was its own and for no other device then.
+      const own = entry.from === user && entry.via === device.index;
+      if (putBack && (own || world.appendedAt[entry.message]! <= since)) continue;
       if (entry.seq < last[entry.channel]!)
         return `${text(entry)} was shown to ${name(device)} after seq ${last[entry.channel]}`;
       last[entry.channel] = entry.seq;
@@ -88,8 +89,7 @@ function isFor(user: number, { channel, seq }: Entry, members: Members): boolean
 function marks(world: World): string | undefined {
   const members = world.store.nodeOfChannel(GROUP).channels[GROUP]!.members;
   for (const channel of CHANNELS) {
-    const logWentBack = world.store.failovers[HOME_OF_CHANNEL[channel]!]! > 0 && !world.replicas;
-    if (logWentBack || world.store.nodes.some((n) => n.floor >= 0)) continue;
+    if (world.store.failovers[HOME_OF_CHANNEL[channel]!]! > 0 && !world.replicas) continue;
     const history = world.history(channel);
     for (const user of USERS) {
       const mine = history.filter((e) => isFor(user, e, members));

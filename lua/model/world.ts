@@ -184,6 +184,13 @@ export class World {
       for (let reads = 0; reads < 10 && device.read(3); reads++);
       device.ack(false);
     }
+    for (const user of USERS) this.#lookAtList(user);
+  }
+
+  /** GET /conversations. */
+  #lookAtList(user: number): void {
+    const { users, floor } = this.store.nodeOf(user);
+    if (users[user]!.floor < floor) this.store.restore(user);
   }
 
   #drain(worker: Worker): void {

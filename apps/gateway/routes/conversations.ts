@@ -11,6 +11,7 @@ import { MillraceError } from '../../../lib/protocol/errors.ts';
 import { type Conversation, type Conversations, ConversationsQuery } from '../../../lib/protocol/http.ts';
 import { parseChannel } from '../../../lib/protocol/ids.ts';
 import { CONVERSATIONS_PAGE } from '../../../lib/protocol/limits.ts';
+import { isBehind } from '../../../lib/rebuild/index.ts';
 import { maxId, ZERO } from '../../../lib/redis/ids.ts';
 import type { GatewayContext } from '../context.ts';
 import { covers, parseMember } from '../membership.ts';
@@ -55,18 +56,20 @@ export function conversations(ctx: GatewayContext): FastifyPluginAsync {
 /** All are of one partition, sent in this order and on one connection. `lost`: the list is not as it was, or may not be. */
 async function readMarks(ctx: GatewayContext, user: string): Promise<{ offset: string; marks: Mark[]; lost: boolean }> {
   const { command } = ctx.store;
-  const [tail, [trimmed, restored], stored, born] = await Promise.all([
+  const [tail, [trimmed, restored, reached], stored, born, floor] = await Promise.all([
     command.xinfo('STREAM', ctx.keys.inbox(user)).then(lastGeneratedId, (error: unknown) => {
       if (error instanceof Error && error.message.startsWith('ERR no such key')) return ZERO;
       throw error;
     }),
-    command.hmget(ctx.keys.devices(user), 'trimmed', 'restored'),
+    command.hmget(ctx.keys.devices(user), 'trimmed', 'restored', 'floor'),
     command.hgetall(ctx.keys.conversations(user)),
     command.exists(ctx.keys.born(ctx.keys.partitionOf(user))),
+    command.hget(ctx.keys.cursor(ctx.keys.partitionOf(user)), 'floor'),
   ]);
   const marks = Object.entries(stored).map(([channel, value]) => parseMark(channel, value));
   // Who has no device seen lately gets no inbox entries: `trimmed` is raised in their place, and is then the position.
-  return { offset: maxId(tail, trimmed ?? ZERO), marks, lost: born === 0 && !restored };
+  const lost = (born === 0 && !restored) || isBehind(reached, floor);
+  return { offset: maxId(tail, trimmed ?? ZERO), marks, lost };
 }
 
 /** RESP3 answers a map, RESP2 a flat list. */
