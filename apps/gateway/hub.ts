@@ -131,6 +131,7 @@ export class Hub {
     try {
       await this.ctx.rebuild.afterFloor(session.feed?.user ?? '');
     } catch (error) {
+      if (!(error instanceof MillraceError)) throw error; // the store's: tried again
       return this.#resumeLater(session, error);
     }
     await this.tellGap(session, session.offset, null);

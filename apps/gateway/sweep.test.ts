@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { until } from '../../ops/until.ts';
 import type { Feed } from './feed.ts';
-import type { Hub } from './hub.ts';
+import { Hub } from './hub.ts';
 import { Registrations } from './registrations.ts';
 import { type Api, startApi } from './routes/testing.ts';
 import type { Session } from './session.ts';
@@ -30,7 +30,7 @@ async function crowd() {
   await ctx.store.command.flushall();
   const calls: Call[] = [];
   /** Called when a call has been sent. */
-  const hooks = { asked: () => {}, tellGap: async (_: Session) => {} };
+  const hooks = { asked: () => {}, afterFloor: async (_: string) => {}, tellGap: async (_: Session) => {} };
   const verbs = Object.create(ctx.verbs) as typeof ctx.verbs;
   verbs.detach = (session) => ctx.verbs.detach(session);
   verbs.reassert = async (gateway, sessions) => {
@@ -54,8 +54,10 @@ async function crowd() {
     feeds.map(({ user }, i) => ctx.verbs.attach({ user, device: 'phone', session: `s${i}`, gateway, ...limits })),
   );
   const registrations = new Registrations({ ...ctx, verbs });
+  const rebuild = { afterFloor: (user: string) => hooks.afterFloor(user) };
   const hub = {
-    ...{ ctx: { ...ctx, verbs }, registrations, feeds: () => feeds, mark: () => {} },
+    ...{ ctx: { ...ctx, verbs, rebuild }, registrations, feeds: () => feeds, mark: () => {} },
+    missed: Hub.prototype.missed,
     tellGap: (session: Session) => hooks.tellGap(session),
   } as unknown as Hub;
   const sweeper = new Sweeper(hub);
@@ -137,6 +139,10 @@ it('a gap that cannot be told at once is told in the end, though the store tells
   // They have been sent what a failover lost.
   for (const session of [one, other]) session.offset = `${Date.now()}-7`;
   const told: string[] = [];
+  let looked = 0;
+  hooks.afterFloor = async (user) => {
+    if (user === one.feed?.user && ++looked === 1) throw new Error('LOADING Redis is loading');
+  };
   hooks.tellGap = async ({ id }) => {
     told.push(id);
     if (id === one.id && told.filter((each) => each === id).length < 3) throw new Error('LOADING Redis is loading');
