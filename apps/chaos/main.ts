@@ -15,6 +15,7 @@ import { TOPOLOGIES, type Topology } from './run/store.ts';
 interface Options {
   seconds: number;
   messages?: number;
+  messagesEach?: number;
   seed: number;
   faults: 'all' | Fault[];
   topology: Topology;
@@ -41,6 +42,11 @@ const program = new Command('chaos')
   )
   .option('--seconds <n>', 'how long people write', number(10, 86_400), 600)
   .option('--messages <n>', 'go on until so many are accepted', number(1, 1e9))
+  .option(
+    '--messages-each <n>',
+    'go on with each fault alone until so many are accepted; 0: mixes only',
+    number(0, 1e9),
+  )
   .option('--seed <n>', 'of all that is random; a random one without it', number(0, 0xffffffff))
   .option('--faults <a,b>', 'which, none, or all that can be done', parseFaults, 'all')
   .addOption(new Option('--topology <name>', 'of Redis').choices(TOPOLOGIES).default('standalone'))
@@ -91,7 +97,7 @@ if (mutant) shorten(mutant);
 if (program.opts<Options>().memory && program.getOptionValueSource('faults') !== 'cli')
   program.setOptionValue('faults', []);
 const options = program.opts<Options>();
-const { topology, archive, users, rate, memory, json } = options;
+const { topology, archive, users, rate, messages, messagesEach, memory, json } = options;
 const seed = options.seed ?? randomInt(0xffffffff);
 const faults =
   options.faults === 'all' ? FAULTS.filter((fault) => !fault.byNameOnly && canBeDone(fault, options)) : options.faults;
@@ -99,18 +105,20 @@ const cannot = faults.find((fault) => !canBeDone(fault, options));
 if (memory && (faults.length > 0 || mutant)) program.error('error: --memory is for runs without faults and mutants');
 if (cannot) program.error(`error: ${cannot.name} cannot be done on ${topology} with ${archive}`);
 // As many seconds as the messages take when nothing holds them up.
-const seconds = options.messages === undefined ? options.seconds : Math.ceil(options.messages / rate);
+const seconds = messages === undefined ? options.seconds : Math.ceil(messages / rate);
 
 const say = (line: string) => void process.stderr.write(`${line}\n`);
 const chosen = faults.map(({ name }) => name);
-const asked = `--seed ${seed} --seconds ${seconds}${options.messages ? ` --messages ${options.messages}` : ''} --rate ${rate} --users ${users} --topology ${topology} --archive ${archive}`;
+const until = `${messages ? ` --messages ${messages}` : ''}${messagesEach === undefined ? '' : ` --messages-each ${messagesEach}`}`;
+const asked = `--seed ${seed} --seconds ${seconds}${until} --rate ${rate} --users ${users} --topology ${topology} --archive ${archive}`;
 say(
   `to run the same again: npm run chaos -- ${asked} --faults ${options.faults === 'all' ? 'all' : chosen.join(',') || 'none'}${mutant ? ` --mutant ${mutant.name}` : ''}${memory ? ' --memory' : ''}`,
 );
 ensureRedis(say);
 const outcome = await run({
   ...{ faults, topology, archive, seconds, seed, users, say },
-  ...(options.messages === undefined ? {} : { messages: options.messages }),
+  ...(messages === undefined ? {} : { messages }),
+  ...(messagesEach === undefined ? {} : { messagesEach }),
   perSecond: rate,
   settleMs: mutant ? shortRun(mutant.fault).settleMs : 120_000,
   processesPerRole: 2,

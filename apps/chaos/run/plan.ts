@@ -10,14 +10,27 @@ const SPREAD_MS = 4_000;
 export interface Plan {
   /** Without a fault, to begin with; all of it when there are none. */
   calmS: number;
-  /** How long each fault alone is repeated. */
+  alone: readonly Fault[];
+  /** How long each fault alone is repeated, at least. */
   slotS: number;
+  /** How many are accepted in that time, at least. */
+  messages: number;
 }
 
-export function planOf(seconds: number, faults: readonly Fault[]): Plan {
+export interface Wishes {
+  seconds: number;
+  faults: readonly Fault[];
+  /** Then as many, and not a share of the time, is what each fault alone gets; with 0 none comes alone. */
+  messagesEach?: number;
+}
+
+export function planOf({ seconds, faults, messagesEach }: Wishes): Plan {
   const calmS = faults.length === 0 ? seconds : Math.min(10, seconds * 0.05);
+  if (messagesEach !== undefined) {
+    return { calmS, alone: messagesEach > 0 ? faults : [], slotS: 0, messages: messagesEach };
+  }
   const share = faults.length > 1 ? ALONE : 1;
-  return { calmS, slotS: ((seconds - calmS) * share) / faults.length };
+  return { calmS, alone: faults, slotS: ((seconds - calmS) * share) / faults.length, messages: 0 };
 }
 
 export interface Strike {

@@ -23,6 +23,8 @@ export interface RunOptions {
   seconds: number;
   /** Goes on, beyond the seconds, until so many are accepted. */
   messages?: number;
+  /** Each fault alone goes on until so many are accepted in its time, however long that takes; with 0 there are mixes only. */
+  messagesEach?: number;
   perSecond: number;
   users: number;
   seed: number;
@@ -163,17 +165,17 @@ class Season {
   }
 
   async run(): Promise<void> {
-    const { faults, seconds, perSecond, progressEveryMs } = this.#options;
-    const plan = planOf(seconds, faults);
+    const { faults, perSecond, progressEveryMs } = this.#options;
+    const plan = planOf(this.#options);
     this.#started = performance.now();
     await this.#crowd.obey({ order: 'go', perSecond });
     const progress = setInterval(() => void this.#progress().catch(() => undefined), progressEveryMs);
     try {
       await sleep(plan.calmS * 1000);
-      for (const fault of faults) await this.#alone(fault, plan.slotS);
+      for (const fault of plan.alone) await this.#alone(fault, plan);
       while (await this.#goesOn()) {
         if (faults.length > 1) await this.#mix();
-        else if (faults[0]) await this.#alone(faults[0], 0);
+        else if (faults[0]) await this.#alone(faults[0]);
         else await sleep(200);
       }
     } finally {
@@ -186,15 +188,17 @@ class Season {
     return this.seconds < this.#options.seconds || this.#accepted < (this.#options.messages ?? 0);
   }
 
-  /** Again and again, as long as another strike fits. */
-  async #alone(fault: Fault, slotS: number): Promise<void> {
+  /** Again and again, as long as another strike fits, or too few are accepted. */
+  async #alone(fault: Fault, { slotS, messages } = { slotS: 0, messages: 0 }): Promise<void> {
     await this.#enter(fault.name);
+    const before = (await this.#look()).accepted;
     const began = performance.now();
     for (let took = 0; ; ) {
       const from = performance.now();
       await this.#strike(fault, 0);
       took = Math.max(took, performance.now() - from);
-      if (performance.now() - began + took > slotS * 1000) break;
+      const enough = (await this.#look()).accepted - before >= messages;
+      if (enough && performance.now() - began + took > slotS * 1000) break;
     }
     await sleep(Math.max(0, slotS * 1000 - (performance.now() - began)));
   }
