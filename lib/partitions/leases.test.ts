@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { endWithUs } from '../../ops/reaper.ts';
 import { startRedisCluster } from '../../ops/redis/cluster.ts';
 import { type RedisServer, startRedis } from '../../ops/redis/server.ts';
+import { until } from '../../ops/until.ts';
 import { keyspace } from '../keyspace/index.ts';
 import { connect, type RedisStore } from '../redis/connect.ts';
 import { run } from '../redis/scripts.ts';
@@ -58,8 +59,14 @@ async function worker(role: string, name: string, more: Partial<LeaseOptions> = 
   };
 }
 
+type ChildWorker = ReturnType<typeof childWorker>;
+
 /** A worker in a process of its own, to be killed or frozen. */
-function childWorker(role: string, name: string): { child: ChildProcess; held: Set<number>; events: string[] } {
+function childWorker(
+  role: string,
+  name: string,
+  { ttlMs, renewMs } = { ttlMs: TTL_MS, renewMs: 400 },
+): { child: ChildProcess; held: Set<number>; events: string[] } {
   const at = (path: string): string => JSON.stringify(fileURLToPath(new URL(path, import.meta.url)));
   const code = `
     const { connect } = await import(${at('../redis/connect.ts')});
@@ -68,7 +75,7 @@ function childWorker(role: string, name: string): { child: ChildProcess; held: S
     const logger = pino({ level: 'silent' });
     const store = await connect(${JSON.stringify(server.url)}, { logger, name: 'child' });
     const leases = new PartitionLeases({ store, partitions: ${PARTITIONS}, role: ${JSON.stringify(role)},
-      worker: ${JSON.stringify(name)}, ttlMs: ${TTL_MS}, renewMs: 400, logger,
+      worker: ${JSON.stringify(name)}, ttlMs: ${ttlMs}, renewMs: ${renewMs}, logger,
       onGained: (p) => console.log('+' + p), onLost: async (p) => console.log('-' + p) });
     setInterval(() => leases.completedRound(), 50);
     await leases.start();`;
@@ -137,6 +144,35 @@ test('a killed worker’s partitions are taken within its lease', async () => {
   await expect.poll(() => mine.held().length, soon).toBe(PARTITIONS / 2);
   other.child.kill('SIGKILL');
   await expect.poll(() => mine.held(), withinLease).toEqual(ALL);
+  await mine.stop();
+});
+
+test('workers that die one after the other: no partition is left alone for much longer than a lease', async () => {
+  const here = role();
+  const slow = { ttlMs: 6000, renewMs: 1200 };
+  const lost = new Map<number, number>();
+  let longest = 0;
+  const mine = await worker(here, 'c', {
+    ...slow,
+    onGained: (p) => {
+      longest = Math.max(longest, performance.now() - (lost.get(p) ?? Number.POSITIVE_INFINITY));
+      lost.delete(p);
+    },
+  });
+  const [a, b] = ['a', 'b'].map((name) => childWorker(here, name, slow)) as [ChildWorker, ChildWorker];
+  const shared = () => [a.held.size, b.held.size, mine.held().length];
+  await expect.poll(shared, { timeout: 20_000 }).toEqual([6, 5, 5]);
+
+  const kill = (victim: ChildWorker) => {
+    victim.child.kill('SIGKILL');
+    for (const p of victim.held) lost.set(p, performance.now());
+  };
+  kill(a);
+  const from = performance.now();
+  await until('the first one’s leases are about to end', slow.ttlMs, () => performance.now() - from > 0.6 * slow.ttlMs);
+  kill(b);
+  await expect.poll(() => mine.held(), { timeout: 3 * slow.ttlMs }).toEqual(ALL);
+  expect(longest).toBeLessThan(slow.ttlMs + 2000);
   await mine.stop();
 });
 
@@ -236,8 +272,10 @@ describe('scripts', () => {
   test('lease_join forgets the dead', async () => {
     const workers = 'workers:{t}:x';
     await store.command.hset(workers, 'old', '1000');
-    expect(await run<string[]>(store.command, 'lease_join', [workers], ['a', 5000])).toEqual(['a']);
-    expect((await run<string[]>(store.command, 'lease_join', [workers], ['b', 5000])).sort()).toEqual(['a', 'b']);
+    const join = (who: string) => run<string[]>(store.command, 'lease_join', [workers], [who, 5000]);
+    expect(await join('a')).toEqual(['a', await store.command.hget(workers, 'a')]);
+    const both = await join('b');
+    expect(both.filter((_, i) => i % 2 === 0).sort()).toEqual(['a', 'b']);
     expect(await store.command.hexists(workers, 'old')).toBe(0);
   });
 });

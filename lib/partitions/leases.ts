@@ -1,9 +1,9 @@
 /**
  * One worker's share of the partitions, for one role.
  *
- * Structures: `workers:{0}:<role>` (hash: worker → last sign of life) says who lives; with the n live ids sorted, the
- * worker of rank r should have the partitions p with p mod n = r. `lease:{p}:<role>` (string with a time to live) says
- * who has p now. A worker gives back what it should not have, and takes what it should have once that is free, so every
+ * Structures: `workers:{0}:<role>` (hash: worker → last sign of life) says who lives (living.ts); with the n live ids
+ * sorted, the worker of rank r should have the partitions p with p mod n = r. `lease:{p}:<role>` (string with a time to
+ * live) says who has p now. A worker gives back what it should not have, and takes what it should have once that is free, so every
  * partition has at most one worker that believes in its lease, give or take a failover. Nothing correct depends on it:
  * leases save work (design, rule 1).
  *
@@ -20,6 +20,7 @@ import { keyspace } from '../keyspace/index.ts';
 import { InFlight } from '../process/in-flight.ts';
 import type { RedisStore } from '../redis/connect.ts';
 import { run } from '../redis/scripts.ts';
+import { Living } from './living.ts';
 
 export interface LeaseOptions {
   store: RedisStore;
@@ -72,6 +73,7 @@ export class PartitionLeases {
   readonly #keys: ReturnType<typeof keyspace>;
   readonly #held = new Map<number, Lease>();
   readonly #calls = new InFlight<number>();
+  readonly #living: Living;
   #joining: Promise<void> | undefined;
   /** When membership was last known. */
   #joinedAt = Number.NEGATIVE_INFINITY;
@@ -94,6 +96,7 @@ export class PartitionLeases {
     this.#renewMs = options.renewMs ?? RENEW_MS;
     this.#stuckMs = options.stuckMs ?? STUCK_MS;
     this.#keys = keyspace(options.partitions);
+    this.#living = new Living(this.#renewMs);
   }
 
   /** The partitions that this worker works on now. */
@@ -166,9 +169,9 @@ export class PartitionLeases {
     const { store, partitions, role, worker, logger } = this.#options;
     const all = Array.from({ length: partitions }, (_, p) => p);
     try {
-      const live = await run<string[]>(store.command, 'lease_join', [this.#keys.workers(role)], [worker, this.#ttlMs]);
+      const signs = await run<string[]>(store.command, 'lease_join', [this.#keys.workers(role)], [worker, this.#ttlMs]);
       this.#joinedAt = performance.now();
-      live.sort();
+      const live = this.#living.of(signs, this.#joinedAt);
       const rank = live.indexOf(worker);
       this.#wanted = all.filter((p) => p % live.length === rank);
       const members = live.join(' ');
@@ -181,6 +184,7 @@ export class PartitionLeases {
       for (const partition of surplus) void this.#lose(partition, 'another worker’s share');
       this.#ask();
     } catch (error) {
+      this.#living.broken();
       this.#failed('membership', error);
       // Those who lived then may be gone, and others here: what is free is anybody's until it is known again.
       if (performance.now() - this.#joinedAt > this.#ttlMs) this.#ask(all);
