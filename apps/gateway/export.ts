@@ -1,11 +1,13 @@
 /**
  * Everything that is kept of a user, line by line: their devices, blocks and channels, then whatever they wrote, edits
- * included. What the archive does not have yet comes from the logs: each partition's archiver position is noted first, the
- * archive is read up to it, and the log from it on, so nothing is missing and nothing comes twice. One page is in memory.
+ * included. What the archive does not have yet comes from the logs: each partition's archiver position is noted, its log is
+ * read from there on, and the archive up to it, so nothing is missing and nothing comes twice. The logs come first, since
+ * the archive keeps what it has and they do not: whoever reads slowly may take hours over it. One page is in memory.
  */
 import { rowOf } from '../../lib/archive/from-log.ts';
 import type { ArchiveRow } from '../../lib/archive/index.ts';
 import { BUCKET_SIZE } from '../../lib/archive/rows.ts';
+import { MillraceError } from '../../lib/protocol/errors.ts';
 import { compareIds, ZERO } from '../../lib/redis/ids.ts';
 import type { GatewayContext } from './context.ts';
 
@@ -22,14 +24,7 @@ export async function* exportOf(ctx: GatewayContext, user: string): AsyncGenerat
     command.smembers(keys.blocks(user)),
     command.hgetall(keys.conversations(user)),
   ]);
-  const positions = await Promise.all(
-    Array.from(
-      { length: keys.partitions },
-      async (_, p) => (await command.hget(keys.positions(p), 'archiver')) ?? ZERO,
-    ),
-  );
-  const positionOf = (channel: string) => positions[keys.partitionOf(channel)] ?? ZERO;
-  const [buckets, archived] = await Promise.all([archive.sentIn(user), archive.channelsOf(user)]);
+  const archived = await archive.channelsOf(user);
 
   yield line({ type: 'user', user, exported_at: Date.now() });
   yield* deviceLines(devices);
@@ -42,8 +37,14 @@ export async function* exportOf(ctx: GatewayContext, user: string): AsyncGenerat
     yield line({ type: 'channel', channel, ...(title ? { title } : {}), ...(role ? { role, intervals } : {}) });
   }
 
-  for (const { channel, bucket } of buckets) {
-    const upTo = positionOf(channel);
+  const positions: string[] = [];
+  for (let p = 0; p < keys.partitions; p++) {
+    const position = (await command.hget(keys.positions(p), 'archiver')) ?? ZERO;
+    positions.push(position);
+    yield* logged(ctx, user, p, position);
+  }
+  for (const { channel, bucket } of await archive.sentIn(user)) {
+    const upTo = positions[keys.partitionOf(channel)] ?? ZERO;
     let after = Math.max(0, bucket * BUCKET_SIZE - 1);
     for (;;) {
       const page = { after, before: (bucket + 1) * BUCKET_SIZE, limit: PAGE, order: 'oldest' } as const;
@@ -54,19 +55,23 @@ export async function* exportOf(ctx: GatewayContext, user: string): AsyncGenerat
       if (rows.length < PAGE) break;
     }
   }
-  for (let p = 0; p < keys.partitions; p++) {
-    for (let after = positions[p] ?? ZERO; ; ) {
-      const entries = await command.xrange(keys.log(p), `(${after}`, '+', 'COUNT', LOG_PAGE);
-      const mine = entries.flatMap(([id, fields]) => {
-        // In this place since the first version: see lua/include/event.lua.
-        if (fields[9] !== user) return [];
-        const row = rowOf({ id, fields });
-        return wrote(row, user) ? [rowLine(row)] : [];
-      });
-      if (mine.length > 0) yield mine.join('');
-      after = entries.at(-1)?.[0] ?? after;
-      if (entries.length < LOG_PAGE) break;
-    }
+}
+
+/** What the log has after this position. */
+async function* logged({ store, keys }: GatewayContext, user: string, p: number, position: string) {
+  for (let after = position; ; ) {
+    const entries = await store.command.xrange(keys.log(p), `(${after}`, '+', 'COUNT', LOG_PAGE);
+    const trimmed = await store.command.hget(keys.positions(p), 'trimmed');
+    if (trimmed && compareIds(trimmed, after) > 0) throw new MillraceError('unavailable', 'read too slowly: ask again');
+    const mine = entries.flatMap(([id, fields]) => {
+      // In this place since the first version: see lua/include/event.lua.
+      if (fields[9] !== user) return [];
+      const row = rowOf({ id, fields });
+      return wrote(row, user) ? [rowLine(row)] : [];
+    });
+    if (mine.length > 0) yield mine.join('');
+    after = entries.at(-1)?.[0] ?? after;
+    if (entries.length < LOG_PAGE) return;
   }
 }
 
