@@ -26,6 +26,8 @@ export interface SenderOptions {
 }
 
 export class Sender {
+  /** What it sends was not answered within a round: nobody waits for it until something is. */
+  late = false;
   readonly #o: SenderOptions;
   readonly #waiting = new Set<Pair>();
   #draining: Promise<void> | undefined;
@@ -49,6 +51,10 @@ export class Sender {
     if (this.#waiting.size === 0) return this.#draining ?? Promise.resolve();
     this.#draining ??= this.#run();
     return this.#draining;
+  }
+
+  get draining(): boolean {
+    return this.#draining !== undefined;
   }
 
   stop(): void {
@@ -82,6 +88,7 @@ export class Sender {
           );
         }
         failures = 0;
+        this.late = false;
         pairs.forEach((pair, i) => {
           const reply = replies[i]!;
           pair.inFlight = false;

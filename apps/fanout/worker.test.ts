@@ -198,6 +198,24 @@ describe('losing and gaining a partition', () => {
   });
 });
 
+describe('a target that does not answer for long', () => {
+  it('holds up the first round, and not each of them', async () => {
+    let at = await worker.gain(SOURCE);
+    calls.closed = true;
+    const batches = [];
+    for (let i = 0; i < 20; i++) {
+      await append(1);
+      batches.push(await entriesAfter(at));
+      at = batches[i]?.[0]?.entries.at(-1)?.id ?? at;
+    }
+    const from = performance.now();
+    for (const batch of batches) await worker.handle(batch);
+    expect(performance.now() - from).toBeLessThan(20 * 100);
+    calls.open();
+    await bobHas(20);
+  });
+});
+
 describe('a source that is taken over', () => {
   it('does not wait for a target that is silent; that one is filled from its cursor when it answers', async () => {
     await append(3);

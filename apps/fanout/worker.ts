@@ -41,7 +41,7 @@ interface Source {
 /** Entries read at a time by a pair that catches up. */
 const CATCH_UP_COUNT = 200;
 const ENTRIES_PER_CATCH_UP_CALL = 16;
-/** A round goes on without a slow target after this; the target's queue is bounded. */
+/** A round goes on without a slow target after this, and the next ones at once; the target's queue is bounded. */
 const ROUND_MS = 100;
 /** A source that is taken over waits so long for its targets' cursors. */
 const CURSORS_WITHIN_MS = 500;
@@ -155,11 +155,17 @@ export class FanoutWorker {
     }
     if (senders.size === 0) return;
     let timer: NodeJS.Timeout | undefined;
+    let late = false;
     const bound = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, ROUND_MS);
+      timer = setTimeout(() => {
+        late = true;
+        resolve();
+      }, ROUND_MS);
     });
-    await Promise.race([Promise.all([...senders].map((s) => s.drain())), bound]);
+    const drained = [...senders].map((sender) => (sender.late ? void sender.drain() : sender.drain()));
+    await Promise.race([Promise.all(drained), bound]);
     clearTimeout(timer);
+    for (const sender of senders) sender.late ||= late && sender.draining;
   }
 
   /**
