@@ -1,6 +1,7 @@
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type RedisServer, startRedis } from '../../ops/redis/server.ts';
+import { until } from '../../ops/until.ts';
 import { WatchedConnection } from './blocking.ts';
 
 let servers: [RedisServer, RedisServer];
@@ -17,6 +18,7 @@ test('a read under way when the keys go to another server is answered by that on
   const connection = new WatchedConnection({
     dial: () => new Redis(servers[owner]!.url, { lazyConnect: true, protocol: 2, retryStrategy: () => null }),
     isCurrent: ({ options }) => options.port === servers[owner]!.port,
+    lookAgain: () => undefined,
     onTopologyChange: (listener) => {
       changed = listener;
       return () => {};
@@ -46,6 +48,7 @@ test('a read that continues another is refused on another connection: what the f
   const connection = new WatchedConnection({
     dial: () => new Redis(servers[0].url, { lazyConnect: true, protocol: 2, retryStrategy: () => null }),
     isCurrent: () => true,
+    lookAgain: () => undefined,
     onTopologyChange: () => () => {},
   });
   const admin = new Redis(servers[0].url);
@@ -60,4 +63,38 @@ test('a read that continues another is refused on another connection: what the f
   expect(await read('0-0')).toMatchObject([{ entries: [{ id: '1-1' }] }]);
   admin.disconnect();
   connection.close();
+});
+
+test('a connection that is being made to a server that stands still is given up when another has the keys', async () => {
+  let owner = 0;
+  let changed = () => {};
+  const dialed: Redis[] = [];
+  const connection = new WatchedConnection({
+    dial: () => {
+      dialed.push(new Redis(servers[owner]!.url, { lazyConnect: true, protocol: 2, retryStrategy: () => null }));
+      return dialed.at(-1)!;
+    },
+    isCurrent: ({ options }) => options.port === servers[owner]!.port,
+    lookAgain: () => undefined,
+    onTopologyChange: (listener) => {
+      changed = listener;
+      return () => {};
+    },
+  });
+  servers[0].kill('SIGSTOP');
+  try {
+    const refused = expect(connection.open()).rejects.toThrow(/no connection/);
+    await until('it waits for an answer', 5_000, () => dialed[0]?.status === 'connect');
+    const from = performance.now();
+    owner = 1;
+    changed();
+    await refused;
+    await connection.open();
+    // Far sooner than a connection that is not made is given up.
+    expect(performance.now() - from).toBeLessThan(2_000);
+    expect(dialed).toHaveLength(2);
+  } finally {
+    servers[0].kill('SIGCONT');
+    connection.close();
+  }
 });

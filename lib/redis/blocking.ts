@@ -54,6 +54,8 @@ export interface Dialer {
   dial(moved?: string): Redis;
   /** Whether the client's server still is the one that has the keys. */
   isCurrent(client: Redis): boolean;
+  /** A connection could not be made: looks whether another server has the keys by now. */
+  lookAgain(): void;
   /** Calls back when servers may have changed their parts. Returns the way to stop that. */
   onTopologyChange(listener: () => void): () => void;
 }
@@ -80,6 +82,10 @@ export class WatchedConnection implements BlockingConnection {
   /** The connection of the last read. */
   #readFrom: Redis | undefined;
   #opening: Promise<Redis> | undefined;
+  /** What is being connected. */
+  #dialing: Redis | undefined;
+  /** Ends the pause before the next attempt. */
+  #wake: (() => void) | undefined;
   #moved: string | undefined;
   #failures = 0;
   #hadConnection = false;
@@ -88,6 +94,10 @@ export class WatchedConnection implements BlockingConnection {
   constructor(dialer: Dialer) {
     this.#dialer = dialer;
     this.#unsubscribe = dialer.onTopologyChange(() => {
+      // Another server has the keys: no reason to wait for the one that did not answer.
+      this.#failures = 0;
+      this.#wake?.();
+      if (this.#dialing && !dialer.isCurrent(this.#dialing)) this.#drop(this.#dialing);
       if (!this.#client || dialer.isCurrent(this.#client)) return;
       this.#left = this.#client;
       this.#drop(this.#client);
@@ -102,6 +112,7 @@ export class WatchedConnection implements BlockingConnection {
     this.#closed = true;
     this.#unsubscribe();
     if (this.#client) this.#drop(this.#client);
+    this.#wake?.();
   }
 
   async xread(
@@ -191,14 +202,14 @@ export class WatchedConnection implements BlockingConnection {
   async #connect(): Promise<Redis> {
     // The callers' loops need no delay of their own: one connection is tried at a time, and not too often.
     if (this.#failures > 0) {
-      await sleep(Math.min(50 * 2 ** (this.#failures - 1), MAX_BACKOFF_MS) * (0.5 + Math.random() / 2));
+      await this.#pause(Math.min(50 * 2 ** (this.#failures - 1), MAX_BACKOFF_MS) * (0.5 + Math.random() / 2));
     }
     const moved = this.#moved;
     this.#moved = undefined;
     let cause: unknown;
     let client: Redis | undefined;
     try {
-      client = this.#dialer.dial(moved);
+      client = this.#dialing = this.#dialer.dial(moved);
       client.on('error', (error) => {
         cause = error;
       });
@@ -206,9 +217,12 @@ export class WatchedConnection implements BlockingConnection {
     } catch (error) {
       this.#failures++;
       client?.disconnect();
+      this.#dialer.lookAgain();
       throw new RedisUnreachableError(`no connection for a blocking read: ${messageOf(cause ?? error)}`, {
         cause: cause ?? error,
       });
+    } finally {
+      this.#dialing = undefined;
     }
     this.#failures = 0;
     if (this.#closed) {
@@ -219,6 +233,16 @@ export class WatchedConnection implements BlockingConnection {
     if (this.#hadConnection) for (const listener of this.#listeners) listener();
     this.#hadConnection = true;
     return client;
+  }
+
+  async #pause(ms: number): Promise<void> {
+    const woken = new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
+    const timer = new AbortController();
+    await Promise.race([woken, sleep(ms, undefined, { signal: timer.signal }).catch(() => undefined)]);
+    timer.abort();
+    this.#wake = undefined;
   }
 
   /** Ends the connection at once; what waits on it is rejected. */

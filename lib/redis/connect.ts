@@ -15,7 +15,7 @@ import { StartupError } from './errors.ts';
 import { ScriptLane } from './script-lane.ts';
 import { Subscriber, type SubscriberEvents } from './subscriber.ts';
 import type { SubscriptionServers } from './subscription-link.ts';
-import { Topology } from './topology.ts';
+import { paceLooks, Topology } from './topology.ts';
 import { parseRedisUrl, type RedisTarget } from './url.ts';
 
 export interface RedisStore {
@@ -48,6 +48,8 @@ export interface ConnectOptions {
 /** A reply later than this means a dead or frozen server. A slow fsync of the append-only file can take 2 s. */
 const SOCKET_TIMEOUT_MS = 5000;
 const CONNECT_TIMEOUT_MS = 3000;
+/** A server that was left, because another has its place, ends the connection at once, or stands still: not waited for. */
+const DISCONNECT_TIMEOUT_MS = 200;
 
 /** Resolves when commands can be sent; otherwise rejects with a StartupError that says what is wrong and what to do. */
 export async function connect(url: string, options: ConnectOptions): Promise<RedisStore> {
@@ -63,6 +65,7 @@ function commonOptions(target: RedisTarget, name: string): Settings {
     connectionName: name.replaceAll(/\s/g, '-'),
     connectTimeout: CONNECT_TIMEOUT_MS,
     socketTimeout: SOCKET_TIMEOUT_MS,
+    disconnectTimeout: DISCONNECT_TIMEOUT_MS,
     keepAlive: 10_000,
     // Together: a broken connection fails all that was in flight, and all that came since, at once and in order.
     // (Without the 0, commands in flight are sent again, or, when that is switched off, never settle.)
@@ -79,9 +82,12 @@ function tlsOf({ tls, ca }: RedisTarget): Settings {
   return { tls: trust, sentinelTLS: trust, enableTLSForSentinelMode: true };
 }
 
-/** 50 ms to 2 s, doubled each time, with jitter so that a restarted server is not met by everybody at once. */
+/**
+ * 50 ms to half a second, doubled each time, with jitter so that a restarted server is not met by everybody at once. Not
+ * longer: a replica that is promoted is found with the next attempt, and everybody waits for that.
+ */
 function backoffMs(attempt: number): number {
-  return Math.min(50 * 2 ** Math.min(attempt - 1, 10), 2000) * (0.5 + Math.random() / 2);
+  return Math.min(50 * 2 ** Math.min(attempt - 1, 10), 500) * (0.5 + Math.random() / 2);
 }
 
 async function connectSingle(target: RedisTarget, options: ConnectOptions): Promise<RedisStore> {
@@ -137,7 +143,7 @@ async function connectCluster(target: RedisTarget, options: ConnectOptions): Pro
     redisOptions: settings,
     enableAutoPipelining: true,
     clusterRetryStrategy: backoffMs,
-    slotsRefreshInterval: 2000,
+    slotsRefreshInterval: 500,
     slotsRefreshTimeout: 1000,
     maxRedirections: 32,
     retryDelayOnMoved: 50,
@@ -149,6 +155,7 @@ async function connectCluster(target: RedisTarget, options: ConnectOptions): Pro
     // Certificates carry names, not addresses.
     ...(target.tls ? { dnsLookup: (host, done) => done(null, host) } : {}),
   });
+  paceLooks(cluster);
   const topology = new Topology(cluster);
   logErrors(cluster, target, options.logger);
   await untilReady(cluster, target, options);

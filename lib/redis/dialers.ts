@@ -42,12 +42,17 @@ export function singleDialer(command: Redis, settings: Settings, topology: Topol
   return {
     dial: () => new Redis(forBlocking(settings)),
     isCurrent: (client) => sameServer(client, command),
+    lookAgain: () => undefined, // the shared connection does by itself
     onTopologyChange: (listener) => topology.onChange(listener),
   };
 }
 
-/** After a failover by Sentinel the commands go to another server; the old one must not be read any more. */
+/**
+ * After a failover by Sentinel the commands go to another server; the old one must not be read any more. What is not
+ * connected yet has no address, and may come to be the same.
+ */
 function sameServer({ stream }: Redis, { stream: other }: Redis): boolean {
+  if (stream?.remoteAddress === undefined) return true;
   return stream.remoteAddress === other.remoteAddress && stream.remotePort === other.remotePort;
 }
 
@@ -93,6 +98,7 @@ export function clusterDialer(
       return new Redis({ ...forBlocking(settings), ...addressOf(address) });
     },
     isCurrent: ({ options }) => `${options.host}:${options.port}` === owner(),
+    lookAgain: () => topology.lookAgain(),
     onTopologyChange: (listener) => topology.onChange(listener),
   };
 }

@@ -231,7 +231,7 @@ class Lane {
   }
 }
 
-/** Full jitter, 20 ms to 1 s. */
+/** Full jitter, 20 ms to a quarter of a second: after a failover, several such loops wait one behind the other. */
 export function backOff(failures: number): Promise<void> {
-  return sleep(20 + Math.random() * Math.min(1000, 50 * 2 ** failures));
+  return sleep(20 + Math.random() * Math.min(250, 50 * 2 ** failures));
 }

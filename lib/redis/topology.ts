@@ -27,6 +27,11 @@ export class Topology {
     return () => void this.#listeners.delete(listener);
   }
 
+  /** A server cannot be reached: another one may have its slots by now, long before the next regular refresh. */
+  lookAgain(): void {
+    if (this.#client instanceof Cluster) this.#client.refreshSlotsCache();
+  }
+
   readonly #look = (): void => {
     if (this.#client instanceof Cluster) {
       const before = this.#owners;
@@ -40,4 +45,34 @@ export class Topology {
     const { slots } = this.#client instanceof Cluster ? this.#client : { slots: [] };
     return Array.from({ length: SLOTS }, (_, slot) => slots[slot]?.[0]);
   }
+}
+
+const LOOKS_APART_MS = 200;
+
+/**
+ * To be called before the cluster is connected. A look at who has which slots costs some milliseconds of the event loop, and
+ * ioredis takes one at each MOVED, of which a server that is away makes one per command: so there is a pause between two.
+ * Nobody's wish is lost: one look answers all that came in the pause.
+ */
+export function paceLooks(cluster: Cluster): void {
+  const look = cluster.refreshSlotsCache.bind(cluster);
+  const asked: ((error?: Error) => void)[] = [];
+  let lookedAt = Number.NEGATIVE_INFINITY;
+  let due = false;
+  cluster.refreshSlotsCache = (callback) => {
+    if (callback) asked.push(callback as (error?: Error) => void);
+    if (due) return;
+    due = true;
+    setTimeout(
+      () => {
+        due = false;
+        lookedAt = performance.now();
+        const answered = asked.splice(0);
+        look((error) => {
+          for (const tell of answered) tell(error ?? undefined);
+        });
+      },
+      Math.max(0, lookedAt + LOOKS_APART_MS - performance.now()),
+    );
+  };
 }

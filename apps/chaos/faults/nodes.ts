@@ -26,6 +26,11 @@ export async function isPrimary(server: RedisServer): Promise<boolean> {
   return (await roleOf(server))?.primary === true;
 }
 
+export async function hasReplica(server: RedisServer): Promise<boolean> {
+  const role = await roleOf(server);
+  return role?.primary === true && role.online > 0;
+}
+
 export async function shardsOf(store: Store): Promise<Shard[]> {
   const roles = await Promise.all(store.servers.map(async (server) => ({ server, role: await roleOf(server) })));
   return roles
