@@ -106,14 +106,14 @@ export function asMillraceError(ctx: GatewayContext, error: unknown, doing: stri
   if (error instanceof NotReplicatedError) {
     ctx.logger.warn({ err: error, doing }, 'too few replicas have it: not answered as durable');
     return new MillraceError('unavailable', 'too few replicas of the store have it yet, try again', {
-      retryAfterMs: 500,
+      retryAfterMs: 250,
       cause: error,
     });
   }
   if (isRetryable(error)) {
     ctx.logger.warn({ err: error, doing }, 'the store did not answer');
     return new MillraceError('unavailable', 'the store does not answer, try again', {
-      retryAfterMs: 500,
+      retryAfterMs: 250,
       cause: error,
     });
   }

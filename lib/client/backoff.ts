@@ -6,6 +6,8 @@
 export interface BackoffOptions {
   baseMs: number;
   capMs: number;
+  /** So many attempts before the bound begins to double. */
+  steady?: number;
   random: () => number;
 }
 
@@ -19,8 +21,8 @@ export class Backoff {
 
   /** The delay before the next attempt, in milliseconds. */
   next(): number {
-    const { baseMs, capMs, random } = this.options;
-    const bound = Math.min(capMs, baseMs * 2 ** Math.min(this.attempts, 30));
+    const { baseMs, capMs, steady = 0, random } = this.options;
+    const bound = Math.min(capMs, baseMs * 2 ** Math.min(Math.max(0, this.attempts - steady), 30));
     this.attempts += 1;
     return Math.round(random() * bound);
   }

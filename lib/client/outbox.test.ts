@@ -1,6 +1,7 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { newClient, startServer } from './harness.ts';
 import { MemoryStorage } from './index.ts';
+import { Outbox } from './outbox.ts';
 import { until } from './scripted-server.ts';
 
 const DM = 'dm:alice:bob';
@@ -63,6 +64,36 @@ describe('sending', () => {
     ]);
     expect(order).toEqual(['other', 'a', 'b']);
   });
+
+  it.each([
+    ['unavailable', 16],
+    ['rate_limited', 0],
+  ] as const)(
+    'tries again at a steady pace while the server’s store is away for some seconds: %s',
+    async (code, steady) => {
+      const due: number[] = [];
+      const waits = vi.spyOn(globalThis, 'setTimeout').mockImplementation(((go: () => void, ms: number) => {
+        due.push(ms);
+        queueMicrotask(go);
+      }) as unknown as typeof setTimeout);
+      const outbox: Outbox = new Outbox({
+        ...{ storage: new MemoryStorage(), now: () => 0, random: () => 1, limit: 10 },
+        ...{ find: async () => undefined, failed: () => undefined },
+        write: ({ client_id }) => {
+          const refusal = { type: 'error', code, message: 'not now', client_id, retry_after_ms: 250 } as const;
+          if (due.length < 20) queueMicrotask(() => outbox.refused(refusal));
+          else
+            queueMicrotask(() => outbox.accepted({ client_id, channel: DM, seq: 1, id: 'x', ts: 0, duplicate: false }));
+          return true;
+        },
+      });
+      outbox.live('bob');
+      await outbox.send({ type: 'send', channel: DM, content: 'a', client_id: 'a' });
+      waits.mockRestore();
+      expect(due.slice(0, steady)).toEqual(Array.from({ length: steady }, () => 450));
+      expect(due.slice(steady + 1, steady + 3)).toEqual([650, 1050]);
+    },
+  );
 
   it('rejects the one that is refused for good; the next goes on', async () => {
     const server = await startServer();

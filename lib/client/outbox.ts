@@ -17,6 +17,9 @@ export const REMEMBERED_MS = 55 * 60_000;
 /** A session that lives but leaves a send unanswered for this long gets it again. */
 const ANSWER_MS = 20_000;
 
+/** Refusals after which an item is tried as often as before: a failover of the server's store takes a few seconds. */
+const STEADY = 16;
+
 const PASSING = new Set<ErrorCode>(['rate_limited', 'unavailable', 'internal']);
 
 export interface OutboxOptions {
@@ -108,6 +111,8 @@ export class Outbox {
     const pending = frame.client_id === undefined ? undefined : this.items.get(frame.client_id);
     if (pending === undefined) return false;
     if (PASSING.has(frame.code)) {
+      // Who is too fast slows down at once.
+      if (frame.code === 'rate_limited') pending.backoff.atLeast(STEADY);
       this.later(pending, frame.retry_after_ms);
     } else {
       this.settle(pending);
@@ -145,7 +150,7 @@ export class Outbox {
 
   private enqueue(item: OutboxItem, restored: boolean): Promise<Accepted> {
     return new Promise((resolve, reject) => {
-      const backoff = new Backoff({ baseMs: 200, capMs: 10_000, random: this.options.random });
+      const backoff = new Backoff({ baseMs: 200, capMs: 10_000, steady: STEADY, random: this.options.random });
       const { frame } = item;
       const pending: Pending = {
         item,
