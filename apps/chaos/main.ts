@@ -22,6 +22,7 @@ interface Options {
   archive: ArchiveKind;
   rate: number;
   users: number;
+  ackReplicas?: number;
   mutant?: Mutant;
   memory?: true;
   json?: true;
@@ -53,6 +54,11 @@ const program = new Command('chaos')
   .addOption(new Option('--archive <name>', 'where history goes').choices(ARCHIVES).default('sqlite'))
   .option('--rate <n>', 'writes a second', number(1, 100_000), 500)
   .option('--users <n>', 'how many people', number(12, 10_000), 60)
+  .option(
+    '--ack-replicas <n>',
+    'ACK_REPLICAS of the deployment, instead of what the faults need to lose nothing',
+    number(0, 2),
+  )
   .option('--mutant <name>', 'a fault planted in the product, which the verdict has to find', parseMutant)
   .option('--memory', 'without faults: watch the memory of all processes and of Redis, and judge whether it stays')
   .option('--json', 'print the outcome as JSON, for a script')
@@ -97,7 +103,7 @@ if (mutant) shorten(mutant);
 if (program.opts<Options>().memory && program.getOptionValueSource('faults') !== 'cli')
   program.setOptionValue('faults', []);
 const options = program.opts<Options>();
-const { topology, archive, users, rate, messages, messagesEach, memory, json } = options;
+const { topology, archive, users, rate, messages, messagesEach, ackReplicas, memory, json } = options;
 const seed = options.seed ?? randomInt(0xffffffff);
 const faults =
   options.faults === 'all' ? FAULTS.filter((fault) => !fault.byNameOnly && canBeDone(fault, options)) : options.faults;
@@ -112,13 +118,14 @@ const chosen = faults.map(({ name }) => name);
 const until = `${messages ? ` --messages ${messages}` : ''}${messagesEach === undefined ? '' : ` --messages-each ${messagesEach}`}`;
 const asked = `--seed ${seed} --seconds ${seconds}${until} --rate ${rate} --users ${users} --topology ${topology} --archive ${archive}`;
 say(
-  `to run the same again: npm run chaos -- ${asked} --faults ${options.faults === 'all' ? 'all' : chosen.join(',') || 'none'}${mutant ? ` --mutant ${mutant.name}` : ''}${memory ? ' --memory' : ''}`,
+  `to run the same again: npm run chaos -- ${asked} --faults ${options.faults === 'all' ? 'all' : chosen.join(',') || 'none'}${ackReplicas === undefined ? '' : ` --ack-replicas ${ackReplicas}`}${mutant ? ` --mutant ${mutant.name}` : ''}${memory ? ' --memory' : ''}`,
 );
 ensureRedis(say);
 const outcome = await run({
   ...{ faults, topology, archive, seconds, seed, users, say },
   ...(messages === undefined ? {} : { messages }),
   ...(messagesEach === undefined ? {} : { messagesEach }),
+  ...(ackReplicas === undefined ? {} : { env: { ACK_REPLICAS: String(ackReplicas) } }),
   perSecond: rate,
   settleMs: mutant ? shortRun(mutant.fault).settleMs : 120_000,
   processesPerRole: 2,

@@ -6,10 +6,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import keySlot from 'cluster-key-slot';
 import { tagOf } from '../../../lib/partitions/slices.ts';
 import type { RedisServer } from '../../../ops/redis/server.ts';
+import { until } from '../../../ops/until.ts';
 import { PARTITIONS } from '../run/arena.ts';
 import { on } from '../run/store.ts';
 import type { Fault } from './fault.ts';
-import { pickShard, promoted, settled, shardsOf } from './nodes.ts';
+import { hasReplica, PROMOTION_MS, pickShard, promoted, settled, shardsOf } from './nodes.ts';
 
 const common = {
   topologies: ['sentinel', 'cluster'],
@@ -43,6 +44,26 @@ const kill: Fault = {
     await primary.revive(arena.store.follow(heir));
     await settled(arena.store);
     return `${primary.port} died with ${behind.port} ${paused ? 'paused' : 'cut off'}; ${heir.port} took over`;
+  },
+};
+
+/** Nothing else is wrong: what a failover costs, beside what the store takes for it. */
+const dies: Fault = {
+  ...common,
+  name: 'primary-dies',
+  does: 'a primary dies by SIGKILL with both its replicas in step, one of them is promoted, and it comes back as a replica',
+  async strike(arena, random) {
+    const { primary, replicas } = await pickShard(arena.store, random);
+    primary.kill('SIGKILL');
+    const from = performance.now();
+    const after = () => `${((performance.now() - from) / 1000).toFixed(1)} s`;
+    const heir = await promoted(replicas);
+    const took = after();
+    await until('the heir has a replica', PROMOTION_MS, () => hasReplica(heir));
+    const whole = after();
+    await primary.revive(arena.store.follow(heir));
+    await settled(arena.store);
+    return `${primary.port} died; ${heir.port} took over after ${took}, and had a replica after ${whole}`;
   },
 };
 
@@ -141,4 +162,4 @@ const shardDown: Fault = {
   },
 };
 
-export const failoverFaults: readonly Fault[] = [kill, recipients, freeze, slotMove, shardDown];
+export const failoverFaults: readonly Fault[] = [dies, kill, recipients, freeze, slotMove, shardDown];
