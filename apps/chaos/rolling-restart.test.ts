@@ -1,7 +1,7 @@
 /** A deployment of new gateways, one after the other, under traffic: nobody notices. */
 import { expect, it } from 'vitest';
+import { WebSocket } from 'ws';
 import type { MillraceProcess } from '../../ops/deployment.ts';
-import { type ProxyTarget, TcpProxy } from '../../ops/proxy.ts';
 import { until } from '../../ops/until.ts';
 import { Stage } from './stage.ts';
 import { Traffic } from './traffic.ts';
@@ -17,25 +17,34 @@ const GRACE_MS = SPREAD_MS + 3_000;
 const LOOK_MS = 200;
 const LATE_MS = 2_000;
 
-/** What stands in front of gateways: new connections go to those that say they are ready, in turn. */
+/**
+ * What stands in front of gateways: new connections go to those that say they are ready, in turn. It only says where; a
+ * proxy for all that the clients send and get would cost as much as they do.
+ */
 class Balancer {
   readonly members = new Set<MillraceProcess>();
-  #ready: ProxyTarget[] = [];
+  #ready: string[] = [];
+  #turn = 0;
   readonly #timer = setInterval(() => void this.look(), LOOK_MS);
-
-  targets = (): readonly ProxyTarget[] => this.#ready;
 
   async look(): Promise<void> {
     const asked = [...this.members].map(async ({ address }) => {
-      const { hostname: host, port } = new URL(address);
       const ready = await fetch(`${address}/readyz`).then(
         (response) => response.ok,
         () => false,
       );
-      return ready ? [{ host, port: Number(port) }] : [];
+      return ready ? [address] : [];
     });
     this.#ready = (await Promise.all(asked)).flat();
   }
+
+  /** The same place at the gateway whose turn it is. */
+  readonly to = (url: string): URL => {
+    const { protocol, pathname, search } = new URL(url);
+    const next = new URL(pathname + search, this.#ready[this.#turn++ % this.#ready.length]);
+    next.protocol = protocol;
+    return next;
+  };
 
   stop(): void {
     clearInterval(this.#timer);
@@ -47,16 +56,24 @@ it('a rolling restart of all gateways loses nothing, delays nothing for long, an
 }, async () => {
   const stage = await Stage.set(0, { env: { DRAIN_GRACE: `${GRACE_MS}`, DRAIN_SPREAD: `${SPREAD_MS}` } });
   const balancer = new Balancer();
-  const proxy = await TcpProxy.start(balancer.targets);
+  class Balanced extends WebSocket {
+    constructor(url: string) {
+      super(balancer.to(url), { perMessageDeflate: false });
+    }
+  }
   try {
     for (let i = 0; i < GATEWAYS; i++) balancer.members.add(await stage.deployment.start('gateway'));
     await balancer.look();
 
     const traffic = new Traffic({
       deployment: stage.deployment,
-      gateways: [{ address: `http://${proxy.address}` }],
+      gateways: [...balancer.members],
       users: USERS,
       groups: 10,
+      through: {
+        webSocket: Balanced as unknown as typeof globalThis.WebSocket,
+        fetch: (url, init) => fetch(balancer.to(String(url)), init),
+      },
     });
     const welcomedAt: number[] = [];
     const broken: unknown[] = [];
@@ -113,7 +130,6 @@ it('a rolling restart of all gateways loses nothing, delays nothing for long, an
     await traffic.close();
   } finally {
     balancer.stop();
-    await proxy.close();
     await stage.clear();
   }
 });

@@ -1,7 +1,7 @@
 /**
  * People who write to each other at a steady rate, and the ledger of it: what was accepted, and what each device showed.
  */
-import { type Message, MillraceClient } from '../../lib/client/index.ts';
+import { type Message, MillraceClient, type MillraceClientOptions } from '../../lib/client/index.ts';
 import type { Deployment, MillraceProcess } from '../../ops/deployment.ts';
 
 export interface Sent {
@@ -24,6 +24,8 @@ export interface TrafficOptions {
   /** Groups of five neighbours. */
   groups?: number;
   prefix?: string;
+  /** How they reach a gateway, when not as they would by themselves. */
+  through?: Pick<MillraceClientOptions, 'webSocket' | 'fetch'>;
 }
 
 const TICK_MS = 50;
@@ -54,6 +56,7 @@ export class Traffic {
         token: deployment.token(user),
         device: 'phone',
         reconnectCapMs: 1_000,
+        ...options.through,
       });
       const shown: Message[] = [];
       this.shown.set(user, shown);
