@@ -2,8 +2,9 @@
 
 import { until } from '../../ops/until.ts';
 import type { ClientSpec, LoadResult } from './orders.ts';
+import { Generator } from './remote-generator.ts';
 import type { Fact } from './report.ts';
-import { Generator, type Setting } from './setting.ts';
+import type { Setting } from './setting.ts';
 
 const CROWD = 10_000;
 const LIVE = 200;
@@ -27,7 +28,7 @@ export async function crowd(setting: Setting, scenario: string, say: (line: stri
       }),
     );
     for (const generator of generators) {
-      await generator.obey({ order: 'gateways', addresses: [gateway.address], dialect: 'millrace' });
+      await generator.obey({ order: 'gateways', addresses: [gateway.address], dialect: 'millrace', acks: true });
     }
     const facts: Fact[] = [];
     const phases: [string, () => Promise<void>][] = [

@@ -49,6 +49,7 @@ export class Fleet {
   readonly clients: Client[] = [];
   addresses: readonly string[] = [];
   dialect: Dialect = dialects.millrace;
+  acks = true;
   reconnects = 0;
   readonly #events: FleetEvents;
   /** Acks that come soon, and clients that may ack again: each in the order of their times. */
@@ -58,7 +59,10 @@ export class Fleet {
 
   constructor(events: FleetEvents) {
     this.#events = events;
-    setInterval(() => this.#pings(), 1000).unref();
+    setInterval(() => {
+      this.#pings();
+      this.tick(performance.now()); // what is to be acked after the load
+    }, 1000).unref();
   }
 
   /** Resolves when all are live. */
@@ -160,7 +164,7 @@ export class Fleet {
     switch (heard) {
       case 'message':
       case 'entry':
-        if (!client.ackWaits && this.dialect.acks) {
+        if (!client.ackWaits && this.acks) {
           client.ackWaits = true;
           if (!client.ackedLately) this.#soon.add(client, performance.now() + ACK_DELAY_MS);
         }

@@ -14,6 +14,7 @@ async function obey(id: number, order: Order): Promise<unknown> {
     case 'gateways':
       traffic.fleet.addresses = order.addresses;
       traffic.fleet.dialect = dialects[order.dialect];
+      traffic.fleet.acks = order.acks && traffic.fleet.dialect.acks;
       return undefined;
     case 'connect': {
       const start = performance.now();

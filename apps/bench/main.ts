@@ -17,7 +17,7 @@ interface Options {
   strict?: true;
 }
 
-const names = scenarios.map(({ name, does }) => `  ${name.padEnd(12)}${does}`).join('\n');
+const names = scenarios.map(({ name, does }) => `  ${name.padEnd(14)}${does}`).join('\n');
 
 const program = new Command('bench')
   .description('Measures Millrace on real processes: two gateways, fan-out and archiver, Redis, a load generator.')

@@ -4,7 +4,6 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import pLimit from 'p-limit';
-import { keyspace } from '../../lib/keyspace/index.ts';
 import { DORMANT_AFTER_MS } from '../../lib/redis/verbs.ts';
 import type { Range } from './orders.ts';
 import type { Fact } from './report.ts';
@@ -14,7 +13,6 @@ import type { Setting } from './setting.ts';
 const USERS = 1000;
 const SENDERS = 200;
 const MISSED = 100;
-const PARTITIONS = 16;
 const RATE = 2000;
 
 export async function memory(run: Run): Promise<Outcome> {
@@ -23,7 +21,7 @@ export async function memory(run: Run): Promise<Outcome> {
     const facts: Fact[] = [];
     const fact = (what: string, value: number) => facts.push({ scenario, what, value, unit: 'bytes' });
     const redis = setting.control;
-    const keys = keyspace(PARTITIONS);
+    const { keys } = setting;
     /** Grown in the meantime, by all that is not a log or a client id: those are counted by message. */
     const grown = async (work: () => Promise<void>) => {
       const before = await used(redis);
@@ -37,7 +35,7 @@ export async function memory(run: Run): Promise<Outcome> {
       await setting.generator.obey({ order: 'load', load: { ...load, target: { kind: 'direct', from, to } } });
       await setting.delivered(before);
     };
-    const leave = (clients: Range) => setting.generator.obey({ order: 'leave', clients });
+    const leave = (clients: Range) => setting.leave(clients);
     const lengths = async (range: Range, command: 'hlen' | 'xlen', key: (user: string) => string) => {
       let sum = 0;
       for (let i = range[0]; i < range[1]; i++) sum += await redis[command](key(setting.user(i)));
@@ -56,19 +54,26 @@ export async function memory(run: Run): Promise<Outcome> {
 
     const talk = await grown(async () => {
       await setting.generator.obey({ order: 'return', clients: users, timeoutS: 60 });
-      await setting.generator.obey({ order: 'load', load: direct(users, RATE, (USERS * 40) / RATE, { warmS: 0 }) });
-      await sleep(2000); // for the last acks
-      await leave(users);
+      await setting.generator.obey({
+        order: 'load',
+        load: direct(users, RATE, (USERS * 40) / RATE, { warmS: 0, settleS: 60 }),
+      });
+      await sleep(5000); // for the last acks, and those of the receipts that they make
     });
     const talked = await lengths(users, 'hlen', keys.conversations);
+    const stayed = await lengths(users, 'xlen', keys.inbox);
+    say(`${talked / USERS} conversations and ${stayed / USERS} entries, acked, for each who talks`);
+    fact('a user who is connected and talks, 4 conversations, some acked entries', (idle + talk) / USERS);
+    const left = await grown(() => leave(users));
     const acked = await lengths(users, 'xlen', keys.inbox);
-    say(`${talked / USERS} conversations and ${acked / USERS} entries, acked, for each who talked`);
-    fact('a user who talked, with 4 conversations, all received and acked', (idle + talk) / USERS);
+    say(`${acked / USERS} entries when they are away`);
+    const away = (idle + talk + left) / USERS;
+    fact('the same, away, all received and acked', away);
 
     const waiting: Range = [users[0], users[0] + USERS / 2];
     const missed = await grown(() => send(first, waiting, (MISSED * USERS) / 2));
     const more = (await lengths(waiting, 'xlen', keys.inbox)) - acked / 2;
-    fact(`the same with ${MISSED} unread`, (idle + talk) / USERS + (missed / more) * MISSED);
+    fact(`the same with ${MISSED} unread`, away + (missed / more) * MISSED);
     fact('a message in an inbox', missed / more);
 
     let many: Range = [0, 0];
@@ -92,7 +97,7 @@ export async function memory(run: Run): Promise<Outcome> {
     await leave(sleepers);
     const asleep = await grown(async () => {
       const names = Array.from({ length: USERS }, (_, i) => setting.user(sleepers[0] + i));
-      await age(setting, names, keys);
+      await age(setting, names);
       await post(setting, names);
     });
     fact('a user who is dormant, with one conversation', idleEach + asleep / USERS - conversation);
@@ -149,10 +154,10 @@ async function post(setting: Setting, to: readonly string[]): Promise<void> {
 }
 
 /** As if they had not been there for longer than a dormant user: their inbox has expired. */
-async function age(setting: Setting, users: readonly string[], keys: ReturnType<typeof keyspace>): Promise<void> {
+async function age({ control, keys }: Setting, users: readonly string[]): Promise<void> {
   const long = String(Date.now() - DORMANT_AFTER_MS - 1000);
   for (const user of users) {
-    await setting.control.hset(keys.devices(user), 'seen', long, 'device:bench', `0-0 ${long}`);
-    await setting.control.del(keys.inbox(user));
+    await control.hset(keys.devices(user), 'seen', long, 'device:bench', `0-0 ${long}`);
+    await control.del(keys.inbox(user));
   }
 }

@@ -33,7 +33,7 @@ export interface Load {
 }
 
 export type Order =
-  | { order: 'gateways'; addresses: readonly string[]; dialect: DialectName }
+  | { order: 'gateways'; addresses: readonly string[]; dialect: DialectName; acks: boolean }
   | { order: 'connect'; clients: readonly ClientSpec[]; atOnce: number }
   | { order: 'load'; load: Load }
   | { order: 'leave'; clients: Range }

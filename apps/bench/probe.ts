@@ -12,11 +12,14 @@ export type Counts = Probe;
 const WANTED =
   /^(millrace_(?:redis_roundtrip_seconds_(?:count|sum)|bell_rings_total|inbox_reads_total|inbox_finds_total|deliver_batch_entries_(?:count|sum)|archive_batch_rows_(?:count|sum)|inbox_writes_total|messages_\w+_total|retries_total|gaps_total)(?:\{[^}]*\})?) (\S+)$/gm;
 
-export async function probe(redis: Redis, addresses: readonly string[]): Promise<Probe> {
+export async function probe(primaries: readonly Redis[], addresses: readonly string[]): Promise<Probe> {
   const commands: Probe['commands'] = {};
-  for (const line of (await redis.info('commandstats')).split('\r\n')) {
+  const stats = await Promise.all(primaries.map((redis) => redis.info('commandstats')));
+  for (const line of stats.join('\r\n').split('\r\n')) {
     const found = /^cmdstat_([^:]+):calls=(\d+),usec=(\d+)/.exec(line);
-    if (found?.[1]) commands[found[1]] = { calls: Number(found[2]), micros: Number(found[3]) };
+    if (!found?.[1]) continue;
+    const { calls, micros } = commands[found[1]] ?? { calls: 0, micros: 0 };
+    commands[found[1]] = { calls: calls + Number(found[2]), micros: micros + Number(found[3]) };
   }
   const metrics: Probe['metrics'] = {};
   const texts = await Promise.all(

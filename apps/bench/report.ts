@@ -39,7 +39,7 @@ export function costsPer(messages: number, cpu: Readonly<Record<string, number>>
     Object.entries(cpu).reduce((sum, [name, micros]) => sum + (matches(name) ? micros : 0), 0) / messages;
   const gateways = per((name) => name.startsWith('gateway'));
   const workers = per((name) => name === 'workers');
-  const redis = per((name) => name === 'redis');
+  const redis = per((name) => name.startsWith('redis'));
   return { gateways, workers, redis, servers: gateways + workers + redis, generator: per((n) => n === 'generator') };
 }
 

@@ -3,11 +3,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { residentBytes } from '../../ops/resident.ts';
 import { archive } from './archive.ts';
 import { crowd } from './crowd.ts';
+import { drain } from './drain.ts';
+import { connected, gateways, primaries } from './growth.ts';
 import { memory } from './memory.ts';
 import type { Range } from './orders.ts';
+import { ackReplicas, receipts } from './prices.ts';
 import { countsBetween } from './probe.ts';
 import { costsOf, type Fact, type Row } from './report.ts';
 import { always, direct, type Outcome, type Run, type Scenario, WARM_S, withSetting } from './scenario.ts';
+import { storm } from './storm.ts';
 
 const USERS = 2000;
 
@@ -132,83 +136,6 @@ async function settled(pid: number): Promise<number> {
   return lowest;
 }
 
-async function connections(run: Run): Promise<Outcome> {
-  const rows: Row[] = [];
-  let pids: Record<string, number> = {};
-  for (const users of [1000, 10_000]) {
-    await withSetting(run, {}, async (setting) => {
-      const range = await setting.connect(users);
-      // The same 1,000 write and read, so that only the number of connected users differs.
-      const measured = await setting.measure(direct([range[0], range[0] + 1000], 1000, run.seconds));
-      rows.push({ scenario: `${run.scenario} ${users}`, measured });
-      pids = setting.pids;
-    });
-  }
-  const [few, many] = rows.map((row) => costsOf(row.measured).servers) as [number, number];
-  const facts = rows.flatMap((row) => always(row.scenario, row.measured));
-  facts.push({
-    scenario: run.scenario,
-    what: 'more CPU per message with 10,000 than with 1,000 connected',
-    value: (many / few - 1) * 100,
-    unit: '%',
-    goal: { atMost: 10 },
-  });
-  return { rows, facts, pids };
-}
-
-async function storm(run: Run): Promise<Outcome> {
-  return withSetting(run, {}, async (setting) => {
-    const { scenario } = run;
-    const away = await setting.connect(USERS);
-    const senders = await setting.connect(200);
-    await setting.generator.obey({ order: 'leave', clients: away });
-    await sleep(2000);
-    const missed = 20;
-    const rate = 2000;
-    const { generator } = setting;
-    const before = await setting.counts();
-    await generator.obey({
-      order: 'load',
-      load: {
-        target: { kind: 'direct', from: senders, to: away },
-        rate,
-        warmS: 0,
-        seconds: (USERS * missed) / rate,
-        settle: 'accepted',
-        settleS: 30,
-      },
-    });
-    await setting.delivered(before);
-    const result = await generator.obey({ order: 'return', clients: away, timeoutS: 60 });
-    const { verdict } = result;
-    run.say(`up after ${Math.round(result.upMs)} ms, complete after ${Math.round(result.completeMs)} ms`);
-    return {
-      rows: [],
-      facts: [
-        {
-          scenario,
-          what: 'all complete after the last reconnect',
-          value: result.completeMs - result.upMs,
-          unit: 'ms',
-          goal: { atMost: 2000 },
-        },
-        { scenario, what: 'all live, from the first reconnect', value: result.upMs, unit: 'ms' },
-        {
-          scenario,
-          what: 'all complete, from the first reconnect',
-          value: result.completeMs,
-          unit: 'ms',
-          goal: { atMost: 2000 },
-        },
-        { scenario, what: 'messages missed and received', value: verdict.received, unit: `of ${verdict.expected}` },
-        { scenario, what: 'accepted messages lost', value: verdict.lost, unit: '', goal: { atMost: 0 } },
-        { scenario, what: 'received twice', value: verdict.duplicates, unit: '', goal: { atMost: 0 } },
-      ],
-      pids: setting.pids,
-    };
-  });
-}
-
 async function kill(run: Run): Promise<Outcome> {
   return withSetting(run, {}, async (setting) => {
     const { scenario } = run;
@@ -240,7 +167,7 @@ async function rush(run: Run): Promise<Outcome> {
 
 /** What presence costs: commands of Redis, those inside scripts counted too, with 10,000 users on one gateway alone. */
 async function presence(run: Run): Promise<Outcome> {
-  return withSetting(run, { gateways: 1, workers: false }, async (setting) => {
+  return withSetting(run, { gateways: 1, workers: [] }, async (setting) => {
     const { scenario } = run;
     const [from] = await setting.connect(10_000);
     const facts: Fact[] = [];
@@ -288,8 +215,18 @@ export const scenarios: readonly Scenario[] = [
   { name: 'memory', does: 'memory of Redis per user, by what became of them, and per message', run: memory },
   { name: 'archive', does: 'CPU and disk of a Cassandra per row', run: archive },
   { name: 'presence', does: 'what 10,000 idle users ask of Redis, and 1 % of them coming and going', run: presence },
-  { name: 'connected', does: '1,000/s among 1,000 users, with 1,000 and with 10,000 connected', run: connections },
-  { name: 'storm', does: '2,000 clients come back at once with 20 missed messages each', run: storm },
+  { name: 'connected', does: '1,000/s among 1,000 users, with 1,000, 10,000 and 50,000 connected', run: connected },
+  { name: 'primaries', does: 'clusters of 1, 2 and 3 primaries, with as many gateways, at 300/s each', run: primaries },
+  { name: 'gateways', does: '1, 2 and 4 gateways at 300/s each', run: gateways },
+  { name: 'ack-replicas', does: 'what ACK_REPLICAS=1 costs, at 1,000/s', run: ackReplicas },
+  { name: 'receipts', does: 'what acks and receipts cost, at 1,000/s', run: receipts },
+  { name: 'drain', does: 'how fast the archiver catches up with Cassandra', run: drain },
+  {
+    name: 'storm',
+    does: '2,000 clients come back at once with 20 missed messages each',
+    run: storm(2000, { last: 2000, first: 2000 }),
+  },
+  { name: 'storm-10000', does: 'the same with 10,000', run: storm(10_000, { last: 5000 }) },
   {
     name: 'crowd',
     does: '10,000 clients at once on one gateway with 200 live sessions: connect, leave, come back',

@@ -2,20 +2,25 @@
  * What is measured: two gateways, one process of fan-out and archiver on the embedded archive, a Redis with append-only
  * file, all started for one scenario, and the load generator beside them.
  */
-import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
-import { Deployment, type MillraceProcess } from '../../ops/deployment.ts';
-import { endWithUs, temporaryFolder } from '../../ops/reaper.ts';
-import { type RedisServer, startRedis } from '../../ops/redis/server.ts';
-import type { Answers, ClientSpec, DialectName, Load, LoadResult, Order, Range, Reply } from './orders.ts';
+import { keyspace } from '../../lib/keyspace/index.ts';
+import { Deployment, type MillraceProcess, type ProcessRole } from '../../ops/deployment.ts';
+import { temporaryFolder } from '../../ops/reaper.ts';
+import { until } from '../../ops/until.ts';
+import type { ClientSpec, DialectName, Load, LoadResult, Range } from './orders.ts';
 import { type Counts, countsBetween, type Probe, probe } from './probe.ts';
+import { Generator } from './remote-generator.ts';
+import { type Stores, type StoresOptions, startStores } from './stores.ts';
 import { type Cost, costBetween, quiet, snapshot } from './usage.ts';
 
+/** The default of what is started. */
+const PARTITIONS = 16;
 const PROBES_TO_WARM_UP = 10;
+/** The open-file limit of a process is 20,000 in many places. */
+const CROWD_OF_ONE_PROCESS = 15_000;
 
 /** Another system's server: started like a gateway, told the same, and it says the same when it serves. */
 export interface Peer {
@@ -23,17 +28,22 @@ export interface Peer {
   dialect: DialectName;
 }
 
-export interface SettingOptions {
+export interface SettingOptions extends StoresOptions {
   gateways?: number;
   /** Instead of Millrace, on the same Redis. */
   peer?: Peer;
-  /** Without fan-out and archiver: what Redis is asked, gateways ask. */
-  workers?: false;
+  /** What one process beside the gateways does: fan-out and archiver, if nothing is said. Empty: there is none. */
+  workers?: readonly ProcessRole[];
+  /** Without it, the embedded archive. */
+  archiveUrl?: string;
   /** Where the servers leave their CPU profiles. */
   profiles?: string;
   nodeArgs?: readonly string[];
   /** The folder whose sources are started; this repository without it. */
   root?: string;
+  env?: Readonly<Record<string, string>>;
+  /** Its clients never ack. */
+  silent?: true;
   /** How long to wait before each load for a machine that others leave alone, in seconds. */
   patienceS?: number;
 }
@@ -48,30 +58,33 @@ export interface Measured {
 }
 
 export class Setting {
-  readonly redis: RedisServer;
+  readonly redis: Stores;
   readonly deployment: Deployment;
   readonly gateways: MillraceProcess[] = [];
   readonly generator: Generator;
   /** Servers that ended without being asked to, with their last words. */
   readonly deaths: string[] = [];
-  /** To ask Redis something. */
-  readonly control: Redis;
+  /** To ask each primary something. */
+  readonly controls: readonly Redis[];
+  /** Those who are only there, each with up to so many clients as one process may have files. */
+  readonly #crowds: Generator[] = [];
+  readonly keys = keyspace(PARTITIONS);
   readonly #patienceS: number;
   #worker: MillraceProcess | undefined;
   #users = 0;
   #stopping = false;
 
-  private constructor(redis: RedisServer, deployment: Deployment, patienceS: number) {
+  private constructor(redis: Stores, deployment: Deployment, patienceS: number) {
     this.#patienceS = patienceS;
     this.redis = redis;
     this.deployment = deployment;
     this.generator = new Generator();
-    this.control = new Redis(redis.url, { lazyConnect: false });
+    this.controls = redis.primaries.map(({ url }) => new Redis(url));
   }
 
   static async start(options: SettingOptions = {}): Promise<Setting> {
     const folder = temporaryFolder('bench');
-    const redis = await startRedis();
+    const redis = await startStores(options);
     const nodeArgs = [...(options.nodeArgs ?? [])];
     if (options.profiles) {
       mkdirSync(options.profiles, { recursive: true });
@@ -79,8 +92,8 @@ export class Setting {
     }
     const deployment = new Deployment({
       redisUrl: redis.url,
-      archiveUrl: `sqlite:${join(folder, 'archive.sqlite')}`,
-      env: { MILLRACE_DATA: folder },
+      archiveUrl: options.archiveUrl ?? `sqlite:${join(folder, 'archive.sqlite')}`,
+      env: { MILLRACE_DATA: folder, ...options.env },
       nodeArgs,
       ...(options.peer ? { gateway: options.peer.main } : {}),
       ...(options.root ? { root: options.root } : {}),
@@ -88,10 +101,12 @@ export class Setting {
     const setting = new Setting(redis, deployment, options.patienceS ?? 0);
     try {
       for (let i = 0; i < (options.gateways ?? 2); i++) setting.gateways.push(await deployment.start('gateway'));
-      if (options.workers !== false && !options.peer) setting.#worker = await deployment.start('fanout', 'archiver');
+      const roles = options.peer ? [] : (options.workers ?? ['fanout', 'archiver']);
+      if (roles.length > 0) setting.#worker = await deployment.start(...roles);
       for (const server of deployment.processes) void server.exited.then((code) => setting.#ended(server, code));
       const addresses = setting.gateways.map((gateway) => gateway.address);
-      await setting.generator.obey({ order: 'gateways', addresses, dialect: options.peer?.dialect ?? 'millrace' });
+      const dialect = options.peer?.dialect ?? 'millrace';
+      await setting.generator.obey({ order: 'gateways', addresses, dialect, acks: !options.silent });
       // A process that counts for the first time stands still for a tenth of a second: not within the window.
       for (let i = 0; i < PROBES_TO_WARM_UP; i++) await setting.counts();
     } catch (error) {
@@ -101,8 +116,14 @@ export class Setting {
     return setting;
   }
 
+  /** To ask Redis something, where it is one server. */
+  get control(): Redis {
+    return this.controls[0]!;
+  }
+
   get pids(): Record<string, number> {
-    const pids: Record<string, number> = { redis: this.redis.pid, generator: this.generator.pid, bench: process.pid };
+    const pids: Record<string, number> = { generator: this.generator.pid, bench: process.pid };
+    for (const [name, { pid }] of Object.entries(this.redis.servers)) pids[name] = pid;
     this.gateways.forEach((gateway, i) => {
       pids[`gateway ${i + 1}`] = gateway.pid;
     });
@@ -120,6 +141,33 @@ export class Setting {
     this.#users += count;
     await this.generator.obey({ order: 'connect', clients, atOnce });
     return [from, from + count];
+  }
+
+  /** Resolves when Redis knows no session of theirs: what they have acked leaves their inboxes with those. */
+  async leave(clients: Range): Promise<void> {
+    await this.generator.obey({ order: 'leave', clients });
+    const sessions = async () => {
+      const asked = this.control.pipeline();
+      for (let i = clients[0]; i < clients[1]; i++) asked.hlen(this.keys.sessions(this.user(i)));
+      return ((await asked.exec()) ?? []).reduce((sum, [, length]) => sum + Number(length), 0);
+    };
+    await until('no session is left', 60_000, sessions, (left) => left === 0);
+  }
+
+  /** So many who do nothing but stay, from processes of their own. */
+  async crowd(count: number): Promise<void> {
+    const addresses = this.gateways.map((gateway) => gateway.address);
+    for (let from = 0; from < count; from += CROWD_OF_ONE_PROCESS) {
+      const generator = new Generator();
+      this.#crowds.push(generator);
+      await generator.obey({ order: 'gateways', addresses, dialect: 'millrace', acks: true });
+      const size = Math.min(CROWD_OF_ONE_PROCESS, count - from);
+      const clients = Array.from({ length: size }, (_, i): ClientSpec => {
+        const user = `crowd-${this.#crowds.length}-${i}`;
+        return { user, token: this.deployment.token(user), gateway: i % this.gateways.length };
+      });
+      await generator.obey({ order: 'connect', clients, atOnce: 64 });
+    }
   }
 
   user(index: number): string {
@@ -152,7 +200,7 @@ export class Setting {
       // The probes themselves cost CPU: outside the two snapshots.
       if (event === 'begin') {
         before = (async () => {
-          const probed = await probe(this.control, http);
+          const probed = await probe(this.controls, http);
           from = Number(process.hrtime.bigint() / 1000n);
           return [probed, snapshot(pids)];
         })();
@@ -161,7 +209,7 @@ export class Setting {
         after = (async () => {
           to = Number(process.hrtime.bigint() / 1000n);
           const taken = snapshot(pids);
-          return [await probe(this.control, http), taken];
+          return [await probe(this.controls, http), taken];
         })();
       }
     });
@@ -178,7 +226,7 @@ export class Setting {
 
   async counts(): Promise<Probe> {
     return probe(
-      this.control,
+      this.controls,
       [...this.gateways, ...(this.#worker ? [this.#worker] : [])].map((p) => p.address),
     );
   }
@@ -202,55 +250,9 @@ export class Setting {
 
   async stop(): Promise<void> {
     this.#stopping = true;
-    this.generator.stop();
-    this.control.disconnect();
+    for (const generator of [this.generator, ...this.#crowds]) generator.stop();
+    for (const control of this.controls) control.disconnect();
     await this.deployment.stop();
     await this.redis.stop();
-  }
-}
-
-/** The generator's process, seen from here. */
-export class Generator {
-  readonly #child: ChildProcess;
-  readonly #waiting = new Map<
-    number,
-    {
-      resolve(answer: unknown): void;
-      reject(error: Error): void;
-      onEvent: ((event: 'begin' | 'end') => void) | undefined;
-    }
-  >();
-  #next = 0;
-
-  constructor() {
-    this.#child = fork(new URL('generator.ts', import.meta.url), { serialization: 'advanced' });
-    endWithUs(this.#child, 'now');
-    this.#child.on('message', (reply: Reply) => {
-      const waiting = this.#waiting.get(reply.id);
-      if ('event' in reply) return waiting?.onEvent?.(reply.event);
-      this.#waiting.delete(reply.id);
-      if ('error' in reply) waiting?.reject(new Error(`the load generator: ${reply.error}`));
-      else waiting?.resolve(reply.answer);
-    });
-    void once(this.#child, 'exit').then(() => {
-      for (const { reject } of this.#waiting.values()) reject(new Error('the load generator ended'));
-      this.#waiting.clear();
-    });
-  }
-
-  get pid(): number {
-    return this.#child.pid ?? 0;
-  }
-
-  obey<O extends Order>(order: O, onEvent?: (event: 'begin' | 'end') => void): Promise<Answers[O['order']]> {
-    const id = this.#next++;
-    return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve: resolve as (answer: unknown) => void, reject, onEvent });
-      this.#child.send({ id, order });
-    });
-  }
-
-  stop(): void {
-    this.#child.kill('SIGKILL');
   }
 }

@@ -25,7 +25,7 @@ export async function nodeFindings(store: RedisStore, config: Config): Promise<F
   }
 }
 
-const nameOf = (redis: Redis): string =>
+export const nameOf = (redis: Redis): string =>
   redis.options.sentinels && redis.stream
     ? `${redis.stream.remoteAddress}:${redis.stream.remotePort}`
     : `${redis.options.host}:${redis.options.port}`;
@@ -88,7 +88,7 @@ async function minReplicasFinding(redis: Redis, info: string): Promise<Finding> 
   return lag !== undefined && lag > LAG_S ? { what, state: 'warn', found, advice } : { what, state: 'ok', found };
 }
 
-async function settingOf(redis: Redis, name: string): Promise<number | undefined> {
+export async function settingOf(redis: Redis, name: string): Promise<number | undefined> {
   try {
     const reply: unknown = await redis.config('GET', name);
     const value = Array.isArray(reply) ? reply[1] : (reply as Record<string, string>)[name];

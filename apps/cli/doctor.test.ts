@@ -65,3 +65,21 @@ test('a Redis user who may not use Pub/Sub is told what is missing', async () =>
   expect(doctor({}).of('Redis, sharded Pub/Sub')).toMatchObject({ state: 'ok' });
   expect(doctor({}).of('Push')).toMatchObject({ state: 'ok', found: expect.stringContaining('none') });
 });
+
+test('settings with which people take twice the memory are told, with better ones', async () => {
+  expect(doctor({}).of(`Redis 127.0.0.1:${server.port}, memory`)).toMatchObject({ state: 'ok' });
+  const redis = new Redis(server.url);
+  await redis.config('SET', 'hash-max-listpack-value', '64');
+  await redis.call('ACL', 'SETUSER', 'nosy', 'on', '>pw', '~*', '&*', '+@all', '-config');
+  expect(doctor({}).of(`Redis 127.0.0.1:${server.port}, memory`)).toMatchObject({
+    state: 'warn',
+    found: 'stream-node-max-bytes 1024, hash-max-listpack-value 64',
+    advice: expect.stringContaining('hash-max-listpack-value 512'),
+  });
+  const { of } = doctor({ REDIS_URL: server.url.replace('redis://', 'redis://nosy:pw@') });
+  expect(of(`Redis 127.0.0.1:${server.port}, memory`)).toMatchObject({ state: 'ok' });
+  await redis.config('SET', 'hash-max-listpack-value', '512');
+  await redis.config('SET', 'stream-node-max-bytes', '4096');
+  expect(doctor({}).of(`Redis 127.0.0.1:${server.port}, memory`)).toMatchObject({ state: 'warn' });
+  redis.disconnect();
+});

@@ -9,6 +9,7 @@ import { serverFacts } from '../../lib/redis/checks.ts';
 import { connect, type RedisStore } from '../../lib/redis/connect.ts';
 import { createLogger, type Logger } from '../../lib/telemetry/logger.ts';
 import { findSecret, issuerSigns, operatorConfig, serverUrl, startHint } from './credentials.ts';
+import { memoryFindings } from './doctor-memory.ts';
 import { nodeFindings } from './doctor-nodes.ts';
 
 export interface Finding {
@@ -60,7 +61,7 @@ async function redisFindings(config: Config, logger: Logger): Promise<Finding[]>
   try {
     const findings: Finding[] = [{ what: 'Redis', state: 'ok', found: `${store.kind} at ${store.address}` }];
     for (const facts of await serverFacts(store)) findings.push(...serverFindings(facts, config));
-    findings.push(...(await nodeFindings(store, config)));
+    findings.push(...(await nodeFindings(store, config)), ...(await memoryFindings(store)));
     findings.push(await pubSubFinding(store, config));
     findings.push(partitionsFinding(await store.command.hget('millrace', 'partitions'), config));
     return findings;

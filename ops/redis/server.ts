@@ -86,6 +86,9 @@ async function launch(binary: string, dir: string, port: number, options: RedisS
     appendfsync: 'everysec',
     'maxmemory-policy': 'noeviction',
     'stream-node-max-bytes': '1024',
+    // A channel's last snippet and the ids of people are longer than the 64 bytes of Redis' default, with which a channel
+    // takes twice the memory.
+    'hash-max-listpack-value': '512',
     // At 3 KB a message the file doubles from Redis' default of 64 MB every few seconds, and each rewrite forks, copies
     // pages and compresses on a core that the others need.
     'auto-aof-rewrite-min-size': '1gb',
