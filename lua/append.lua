@@ -2,7 +2,8 @@
 -- partition's log. The commit point: after this a sender may be told `accepted`. Many messages in one call, each on its
 -- own: what is wrong with one is its own reply. A sender has read what they send: their watermarks rise with it.
 --
--- KEYS  for each message: channel, members, log, dedupe of this window, the one before, the one before that, receipts
+-- KEYS  for each message: channel, members, log, dedupe of this window, the one before, the one before that, receipts,
+--       unsaved
 -- ARGV  1 window number that the first dedupe keys stand for; then for each message
 --       sender · client id · message id · channel id · kind · content · metadata or '' · sender's name or '' ·
 --       sending device or '' · snippet for the conversation list.
@@ -18,6 +19,7 @@
 --- include members
 --- include windows
 --- include born
+--- include unsaved
 local window, window_ms = ARGV[1], 1800000
 local now = now_ms()
 if math.floor(now / window_ms) ~= tonumber(window) then return { 'window', now } end
@@ -88,12 +90,14 @@ local function accept(k, a)
   if kind == 'group' then redis.pcall('HSET', KEYS[k + 6], user, marks) end -- of the wrong type: no reason to refuse
   redis.call('HSET', KEYS[k + 3], field, seq .. ' ' .. id .. ' ' .. stamp)
   if first_of_window then redis.call('PEXPIRE', KEYS[k + 3], 3 * window_ms) end
+  -- Of one's own messages alone the archive knows by itself as much as of what others wrote before them.
+  if covers == 1 then unsaved_read(KEYS[k + 7], ARGV[a + 3], user) end
   return { 'ok', tonumber(seq), id, tonumber(stamp), 0, covers, tonumber(head[5]) }
 end
 
 local replies = {}
-for n = 0, #KEYS / 7 - 1 do
-  local done, reply = pcall(accept, 7 * n + 1, 10 * n + 2)
+for n = 0, #KEYS / 8 - 1 do
+  local done, reply = pcall(accept, 8 * n + 1, 10 * n + 2)
   if not done then reply = { 'error', type(reply) == 'table' and reply.err or tostring(reply) } end
   replies[n + 1] = reply
 end

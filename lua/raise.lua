@@ -9,17 +9,6 @@
 --- include clock
 --- include unsaved
 local call, match, format = redis.call, string.match, string.format
-local due = {} -- by unsaved key: from when on what grows now is to be archived; false: no more fit
-
-local function to_be_saved(unsaved, channel_key, user)
-  if due[unsaved] == nil then
-    local waiting = redis.pcall('ZCARD', unsaved)
-    due[unsaved] = type(waiting) == 'number' and waiting < MOST_UNSAVED and now_ms() + READS_EVERY_MS
-  end
-  if due[unsaved] then
-    redis.pcall('ZADD', unsaved, 'NX', due[unsaved], 'read ' .. match(channel_key, '}:(.+)$') .. ' ' .. user)
-  end
-end
 
 local function raise(k, a)
   local user, delivered, read = ARGV[a + 1], tonumber(ARGV[a + 3]), tonumber(ARGV[a + 4])
@@ -49,7 +38,7 @@ local function raise(k, a)
   if delivered < read then delivered = read end
   if delivered == had and read == saw then return { 0, had, saw, count } end
   call('HSET', key, field, format('%d %d', delivered, read))
-  if read > saw then to_be_saved(KEYS[k + 1], KEYS[k], user) end
+  if read > saw then unsaved_read(KEYS[k + 1], match(KEYS[k], '}:(.+)$'), user) end
   return { 1, delivered, read, count }
 end
 

@@ -130,6 +130,25 @@ it('tokens, blocks and reads get into the archive, and what is in it is not writ
   expect(await archive.account('bob')).toEqual({ devices: [], blocks: [], blockedBy: [] });
 });
 
+it('who answers has read: after a loss it still reads so, however long ago the answer was', async () => {
+  await append('ann', 'a');
+  expect(await unsaved()).toEqual([]);
+  await append('bob', 'b'); // covers ann's
+  await append('bob', 'c'); // covers nothing of others
+  expect(await unsaved()).toEqual([`read ${DM} bob`]);
+  await append('ann', 'd');
+  expect(await unsaved()).toEqual([`read ${DM} ann`, `read ${DM} bob`]);
+  await later();
+  await saves().look();
+  // Since then ann has written more than what a lost channel is read back from.
+  const rows = Array.from({ length: 250 }, (_, i) => message(i + 1, i === 1 || i === 2 ? 'bob' : 'ann'));
+  await archive.write(rows);
+  await store.command.flushall();
+  await rebuilder().user('bob');
+  expect(await store.command.hget(keys.channel(DM), 'receipt:bob')).toBe('3 3');
+  expect(await store.command.hget(keys.conversations('bob'), DM)).toMatch(/^250 \d+ \d+ 3$/);
+});
+
 it('a watermark that is only received, and one that does not grow, is not worth a write', async () => {
   await append('ann', 'a');
   const receipts = new ReceiptVerbs(store.command, keys);

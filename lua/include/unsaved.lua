@@ -8,6 +8,17 @@ end
 -- Watermarks grow with every look into a conversation: written once in this time. While the archive is away no more than
 -- this many wait; the others are written with the next one that grows.
 local READS_EVERY_MS, MOST_UNSAVED = 60000, 100000
+local reads_from = {} -- by unsaved key: from when on what grows in this call is to be archived; false: no more fit
+
+local function unsaved_read(unsaved, channel, user)
+  local due = reads_from[unsaved]
+  if due == nil then
+    local waiting = redis.pcall('ZCARD', unsaved)
+    due = type(waiting) == 'number' and waiting < MOST_UNSAVED and now_ms() + READS_EVERY_MS
+    reads_from[unsaved] = due
+  end
+  if due then redis.pcall('ZADD', unsaved, 'NX', due, 'read ' .. channel .. ' ' .. user) end
+end
 
 -- How it is now, as text; '': there is no such thing. The keys are read only, and share their tag with `unsaved`.
 local function state_of(unsaved, item)
