@@ -132,7 +132,10 @@ export const calls: readonly Call[] = [
     path: '/v1/channels/:channel/receipts',
     summary: 'Watermarks of the members',
     params: http.ChannelPath,
-    answers: json(http.Receipts, 'What each member has received and read.'),
+    answers: json(
+      http.Receipts,
+      'What each member has received and read; what was before their joining counts as read.',
+    ),
     errors: ['forbidden', 'not_found'],
   },
   {

@@ -1,4 +1,7 @@
-/** What each member of a channel has received and read, as it is now. */
+/**
+ * What each member of a channel has received and read, as it is now. Who joined later is not waited for with what was
+ * before: it counts as read, so that all have read what every watermark has reached.
+ */
 import type { FastifyPluginAsync } from 'fastify';
 import { checkPath } from '../../../lib/protocol/check.ts';
 import { ChannelPath, type Receipts } from '../../../lib/protocol/http.ts';
@@ -27,7 +30,12 @@ export function receipts(ctx: GatewayContext): FastifyPluginAsync {
       ]);
       // A map: users may have the names that every object has.
       const marks = new Map(Object.entries(stored));
-      return { receipts: membersOf(members).map(({ user }) => ({ user, ...watermarksOf(marks.get(user)) })) };
+      return {
+        receipts: membersOf(members).map(({ user, since }) => {
+          const { delivered, read } = watermarksOf(marks.get(user));
+          return { user, delivered: Math.max(delivered, since - 1), read: Math.max(read, since - 1) };
+        }),
+      };
     });
   };
 }
