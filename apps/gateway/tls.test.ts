@@ -104,6 +104,7 @@ describe('TLS by the gateway', () => {
     for (const [cert, key] of [
       [next.cert, first.key],
       ['', ''],
+      [next.cert, ''],
       ['not a certificate', next.key],
       [next.cert.slice(0, 200), next.key],
       [old.cert, old.key],

@@ -4,7 +4,7 @@
  * Those that are open live on. A pair that cannot serve, such as a certificate whose key is not there yet, changes
  * nothing but a line in the log.
  */
-import { X509Certificate } from 'node:crypto';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createSecureContext, type SecureContextOptions, type Server } from 'node:tls';
 import { ConfigError } from '../../lib/config/index.ts';
@@ -86,6 +86,8 @@ async function readPair({ certFile, keyFile }: TlsFiles): Promise<TlsPair> {
 /** Throws when the two do not belong together, are no PEM, or when no client would believe them any more. */
 function check(pair: TlsPair): void {
   createSecureContext(pair);
+  // An empty one, as of a file that is being written, is no key at all to `createSecureContext`, and no reason to complain.
+  createPrivateKey(pair.key);
   const certificate = new X509Certificate(pair.cert);
   if (Date.parse(certificate.validTo) < Date.now()) throw new Error(`the certificate ended on ${certificate.validTo}`);
 }
