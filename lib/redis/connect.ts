@@ -6,6 +6,7 @@
  * sent again (the caller decides, see `isRetryable`), while what provably was not executed (MOVED, ASK, TRYAGAIN,
  * CLUSTERDOWN) is.
  */
+import { connect as tlsConnect } from 'node:tls';
 import { Cluster, Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import type { BlockingConnection } from './blocking.ts';
@@ -231,9 +232,19 @@ function untilReady(client: Redis | Cluster, target: RedisTarget, options: Conne
   const timeoutMs = options.timeoutMs ?? 10_000;
   return new Promise((done, fail) => {
     let last: Error | undefined;
+    let asked = false;
     const failed = (error: Error & { lastNodeError?: Error }): void => {
       last = error.lastNodeError ?? error;
       if (HOPELESS.test(last.message)) finish(explain(target, last));
+      else if (target.tls && !asked) {
+        // Of a handshake with a Sentinel or a cluster's node ioredis says only that the connection was closed.
+        asked = true;
+        for (const node of target.nodes) {
+          void handshakeFault(node, target).then((fault) => {
+            if (fault && HOPELESS.test(fault.message)) finish(explain(target, fault));
+          });
+        }
+      }
     };
     const finish = (error?: StartupError): void => {
       clearTimeout(timer);
@@ -251,6 +262,20 @@ function untilReady(client: Redis | Cluster, target: RedisTarget, options: Conne
     client.once('ready', ready);
     for (const event of ['error', 'node error', 'sentinelError']) client.on(event, failed);
     client.connect().catch(failed);
+  });
+}
+
+/** What a TLS handshake with this node fails of; undefined: it does not, or nobody answers. */
+function handshakeFault(node: { host: string; port: number }, target: RedisTarget): Promise<Error | undefined> {
+  return new Promise((done) => {
+    const socket = tlsConnect({ ...node, ...(target.ca === undefined ? {} : { ca: target.ca }) });
+    const end = (fault?: Error): void => {
+      socket.destroy();
+      done(fault);
+    };
+    socket.setTimeout(CONNECT_TIMEOUT_MS, end);
+    socket.once('secureConnect', () => end());
+    socket.once('error', end);
   });
 }
 

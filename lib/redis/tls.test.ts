@@ -1,4 +1,6 @@
 /** A cluster, and a primary that Sentinels name, over TLS and as the user that may do no more than Millrace needs. */
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { describe, expect, test } from 'vitest';
@@ -12,6 +14,7 @@ import { keyspace } from '../keyspace/index.ts';
 import { connect } from './connect.ts';
 import { Verbs } from './verbs.ts';
 
+const MAIN = fileURLToPath(new URL('../../apps/gateway/main.ts', import.meta.url));
 const PARTITIONS = 16;
 const PASSWORD = 'p-ss:w0rd/with%signs';
 const keys = keyspace(PARTITIONS);
@@ -88,6 +91,20 @@ describe.each(TOPOLOGIES)('%s://', (_, start) => {
 
       const stranger = url.replace(authority.caFile, createAuthority().caFile);
       await expect(connect(stranger, { ...options, timeoutMs: 2000 })).rejects.toThrow(/no connection to Redis/);
+      // Named at once, and not after all the time that a server may take to come: with what to do about it.
+      const told = connect(stranger, { ...options, timeoutMs: 60_000 });
+      await expect(told).rejects.toThrow(/certificate.*\?ca=<file>/s);
+      const untrusted = connect(url.replace(/\?ca=.*/, ''), { ...options, timeoutMs: 60_000 });
+      await expect(untrusted).rejects.toThrow(/certificate.*\?ca=<file>/s);
+      // And the process ends with it: what has to be changed is EX_CONFIG.
+      const env = { ...process.env, REDIS_URL: stranger, JWT_SECRET: 'x'.repeat(32), PORT: '0' };
+      const exit = await new Promise<{ code: unknown; said: string }>((done) => {
+        execFile(process.execPath, [MAIN], { env, timeout: 60_000 }, (error, stdout, stderr) =>
+          done({ code: error?.code, said: stdout + stderr }),
+        );
+      });
+      expect(exit).toEqual({ code: 78, said: expect.stringMatching(/certificate.*\?ca=<file>/s) });
+      expect(exit.said).not.toContain(encodeURIComponent(PASSWORD));
     } finally {
       await setup.stop();
     }
