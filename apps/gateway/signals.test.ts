@@ -8,6 +8,7 @@ import { Hub } from './hub.ts';
 import { type Api, startApi } from './routes/testing.ts';
 import { buildServer } from './server.ts';
 import { PAUSE_ABOVE_BYTES } from './session.ts';
+import type { SignalTimes } from './signals.ts';
 
 const RECHECK_MS = 300;
 
@@ -18,33 +19,42 @@ interface Frame {
 
 let api: Api;
 let hub: Hub;
-let gateway: Awaited<ReturnType<typeof buildServer>>;
+let gateway: Awaited<ReturnType<typeof startGateway>>;
 let url: string;
 const open: WebSocket[] = [];
 let names = 0;
 /** Another user each time: tests do not meet. */
 const somebody = (name: string) => `${name}-${++names}`;
 
+async function startGateway(ctx: Api['ctx'], times: SignalTimes = {}) {
+  const hub = new Hub(ctx, times);
+  const gateway = await buildServer(ctx, hub);
+  await gateway.server.listen({ host: '127.0.0.1', port: 0 });
+  const url = `ws://127.0.0.1:${(gateway.server.server.address() as AddressInfo).port}/v1/ws`;
+  const stop = async () => {
+    gateway.stopClock();
+    for (const session of hub.sessions.values()) session.socket.terminate();
+    await gateway.server.close();
+    await hub.stop();
+  };
+  return { hub, url, stop };
+}
+
 beforeAll(async () => {
   api = await startApi();
-  hub = new Hub(api.ctx, { recheckMs: RECHECK_MS });
-  gateway = await buildServer(api.ctx, hub);
-  await gateway.server.listen({ host: '127.0.0.1', port: 0 });
-  url = `ws://127.0.0.1:${(gateway.server.server.address() as AddressInfo).port}/v1/ws`;
+  gateway = await startGateway(api.ctx, { recheckMs: RECHECK_MS });
+  ({ hub, url } = gateway);
 });
 afterEach(() => {
   for (const socket of open.splice(0)) socket.terminate();
 });
 afterAll(async () => {
-  gateway?.stopClock();
-  for (const session of hub?.sessions.values() ?? []) session.socket.terminate();
-  await gateway?.server.close();
-  await hub?.stop();
+  await gateway?.stop();
   await api?.stop();
 });
 
-async function connect(user: string, device = 'phone') {
-  const socket = new WebSocket(url, { headers: { authorization: api.authorization(user) } });
+async function connect(user: string, device = 'phone', to = url) {
+  const socket = new WebSocket(to, { headers: { authorization: api.authorization(user) } });
   open.push(socket);
   const frames: Frame[] = [];
   socket.on('message', (data) => void frames.push(JSON.parse(String(data)) as Frame));
@@ -81,9 +91,9 @@ async function acquaint(a: string, b: string): Promise<void> {
   }
 }
 
-async function sessionOf(user: string) {
+async function sessionOf(user: string, where = hub) {
   return until(`${user} has a session`, 5000, () =>
-    [...hub.sessions.values()].find((session) => session.caller?.user === user),
+    [...where.sessions.values()].find((session) => session.caller?.user === user),
   );
 }
 
@@ -203,8 +213,10 @@ describe('watch', () => {
     const [alice, bob] = [somebody('alice'), somebody('bob')];
     await acquaint(alice, bob);
     await become(bob, 'online', 9);
-    const watcher = await connect(alice);
-    // The answer to the first question about the two is held: it says that there is no block.
+    // Its own round of looks is a minute away: the first question about the two is the watch's.
+    const patient = await startGateway({ ...api.ctx, incarnation: 'patient' });
+    const watcher = await connect(alice, 'phone', patient.url);
+    // The answer to it is held: it says that there is no block.
     const { command } = api.ctx.store;
     const real = command.hmget;
     const held = Promise.withResolvers<void>();
@@ -223,12 +235,13 @@ describe('watch', () => {
       watcher.send({ type: 'watch', users: [bob], ref: 'w' });
       await asked.promise;
       await api.as(bob)(`PUT /v1/blocks/${alice}`);
-      const session = await sessionOf(alice);
+      const session = await sessionOf(alice, patient.hub);
       await until('looked at', 5000, () => (session?.watching?.get(bob)?.asOf ?? 0) > 0);
     } finally {
       held.resolve();
     }
     expect(await watcher.next('presence', { ref: 'w' })).toMatchObject({ status: 'offline', last_seen: null });
+    await patient.stop();
   });
 
   it('ends with unwatch and with the session, and an idle session holds nothing', async () => {
