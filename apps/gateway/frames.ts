@@ -73,7 +73,7 @@ async function send(hub: Hub, session: Session, caller: Caller, frame: SendFrame
   const accepted = await inOrder(session, channel, () => accept(hub.ctx, hub.receipts, caller, submission));
   session.sendText(encodeAccepted({ ...accepted, ref: frame.ref }));
   // Of what one's only device sends no copy comes.
-  hub.signals.watches.met(session, [{ fields: ['type', 'message', 'channel', channel] }]);
+  hub.signals.watches.sights.met(session, [{ fields: ['type', 'message', 'channel', channel] }]);
 }
 
 function ack(hub: Hub, session: Session, caller: Caller, { offset }: AckFrame): void {

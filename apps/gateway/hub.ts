@@ -194,7 +194,7 @@ export class Hub {
       if (!session.open) return;
       const list = entries.map(([id, fields]): StreamEntry => ({ id, fields }));
       this.ctx.metrics.delivered.inc(session.write(list, renderer));
-      this.signals.watches.met(session, list);
+      this.signals.watches.sights.met(session, list);
       renderer.clear();
       // No entry is left between a trimmed stretch and what comes next.
       if (list.length === 0 && trimmed) session.offset = maxId(session.offset, trimmed);
@@ -270,7 +270,7 @@ export class Hub {
     for (const session of feed.live) {
       const written = session.write(entries, this.#renderer);
       this.ctx.metrics.delivered.inc(written);
-      this.signals.watches.met(session, entries);
+      this.signals.watches.sights.met(session, entries);
       if (session.offset !== last.id && compareIds(session.offset, last.id) < 0) this.#pause(session);
     }
     for (const { fields } of entries) {

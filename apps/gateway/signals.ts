@@ -26,7 +26,7 @@ export class Signals {
         if (!own.has(channel)) return this.watches.heard(channel, text);
         const { users, said, other } = parseSignal(text);
         if (other === undefined) return this.typing.heard(users, said);
-        for (const user of users) this.watches.lookAgain(feedOf(user)?.sessions ?? [], other);
+        for (const user of users) this.watches.sights.lookAgain(feedOf(user)?.sessions ?? [], other);
       },
       renewed: (channels) => void this.watches.renew(channels),
       failed: (error) => {

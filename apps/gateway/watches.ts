@@ -11,14 +11,12 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { MillraceError } from '../../lib/protocol/errors.ts';
 import type { UnwatchFrame, WatchFrame } from '../../lib/protocol/frames.ts';
-import { peerOf } from '../../lib/protocol/ids.ts';
-import type { StreamEntry } from '../../lib/redis/blocking.ts';
 import { backOff } from '../../lib/redis/follow.ts';
 import type { Subscriber } from '../../lib/redis/subscriber.ts';
 import type { Caller, GatewayContext } from './context.ts';
 import { type Presence, parsePresence, readPresence, samePresence, UNKNOWN } from './presence.ts';
-import { SecondLooks } from './second-looks.ts';
 import type { Session } from './session.ts';
+import { paceMs, Sights } from './sights.ts';
 import { visibleTo } from './visibility.ts';
 import { textFrames } from './wire.ts';
 
@@ -27,9 +25,8 @@ const SUBSCRIBE_WAIT_MS = 1000;
 const READS_AT_ONCE = 200;
 /** Between two slices the gateway does other things. */
 const WRITES_AT_ONCE = 500;
-/** Who may see whom is looked at again so often, at the pace below: with very many pairs a round takes longer. */
+/** Who may see whom is looked at again so often. */
 export const RECHECK_MS = 60_000;
-const PAIRS_PER_S = 5000;
 /** A renewal that finds the store unreachable; after these the next round repairs. */
 const RENEW_ATTEMPTS = 20;
 
@@ -55,9 +52,7 @@ export class Watches {
   readonly #byChannel = new Map<string, Watched>();
   /** Those that watch somebody. */
   readonly #sessions = new Set<Session>();
-  readonly #secondLooks = new SecondLooks((session, users) => this.#lookAgain(session, users));
-  /** Numbers the looks at who may see whom, in the order in which they began. */
-  #looks = 0;
+  readonly sights: Sights;
   readonly #timer: NodeJS.Timeout;
   #rechecking = false;
   #stopping = false;
@@ -65,6 +60,11 @@ export class Watches {
   constructor(ctx: GatewayContext, subscriber: Subscriber, recheckMs = RECHECK_MS) {
     this.#ctx = ctx;
     this.#subscriber = subscriber;
+    this.sights = new Sights(ctx, (session, user, visible) => {
+      const state = this.#users.get(user)?.state ?? UNKNOWN;
+      if (samePresence(state, UNKNOWN)) return;
+      this.#tell(session, user, textFrames([frameOf(user, visible ? state : UNKNOWN)]));
+    });
     this.#timer = setInterval(() => void this.#recheck(recheckMs), recheckMs);
     this.#timer.unref();
   }
@@ -81,17 +81,15 @@ export class Watches {
     const all = users.map((user) => this.#add(session, user));
     try {
       await this.#subscribe(all, added);
-      const asOf = ++this.#looks;
+      const asOf = this.sights.begin();
       const [visible] = await Promise.all([
         visibleTo(this.#ctx, caller.user, users),
         this.#read(all.filter((one) => one.state === undefined || !this.#subscriber.hears(one.channel))),
       ]);
       const ref = frame.ref === undefined ? {} : { ref: frame.ref };
       const answers = all.map((one) => {
-        const seen = visible.has(one.user);
-        const sight = session.watching?.get(one.user);
-        if (sight && asOf > sight.asOf) Object.assign(sight, { visible: seen, asOf });
-        return frameOf(one.user, (sight?.visible ?? seen) ? one.state : UNKNOWN, ref);
+        const seen = this.sights.note(session, one.user, visible.has(one.user), asOf);
+        return frameOf(one.user, seen ? one.state : UNKNOWN, ref);
       });
       session.sendBytes(textFrames(answers));
       this.#ctx.metrics.signalFrames.of('presence').inc(all.length);
@@ -108,30 +106,6 @@ export class Watches {
   /** The session has ended. */
   forget(session: Session): void {
     if (session.watching) this.#remove(session, [...session.watching.keys()]);
-  }
-
-  /** Who is who to the user of these sessions may have changed: it is looked at again, now and a little later. */
-  lookAgain(sessions: Iterable<Session>, user: string): void {
-    for (const session of sessions) if (session.watching?.has(user)) this.#secondLooks.soon(session, [user]);
-  }
-
-  /** These came to the session, which watches somebody: acquaintances may begin or end with them. */
-  met(session: Session, entries: readonly Pick<StreamEntry, 'fields'>[]): void {
-    const { watching, caller } = session;
-    if (!watching || !caller) return;
-    const users = new Set<string>();
-    for (const { fields } of entries) {
-      const [, type, , channel = ''] = fields;
-      if (type === 'message') {
-        const peer = peerOf(channel, caller.user);
-        if (peer !== undefined && watching.get(peer)?.visible === false) users.add(peer);
-      } else if (type === 'created' || type === 'member') {
-        const who = type === 'member' ? fields[fields.indexOf('user', 14) + 1] : caller.user;
-        if (who === caller.user) for (const user of watching.keys()) users.add(user);
-        else if (who !== undefined && watching.has(who)) users.add(who);
-      }
-    }
-    if (users.size > 0) this.#secondLooks.soon(session, users);
   }
 
   /** What was said on a user's channel. */
@@ -165,7 +139,7 @@ export class Watches {
 
   stop(): void {
     this.#stopping = true;
-    this.#secondLooks.stop();
+    this.sights.stop();
     clearInterval(this.#timer);
   }
 
@@ -284,9 +258,9 @@ export class Watches {
         const { watching } = session;
         if (!watching || !session.open) continue;
         const users = [...watching.keys()];
-        await this.#look(session, users);
+        await this.sights.look(session, users);
         // No faster than the pace, and never all at once.
-        await sleep(Math.min((users.length / PAIRS_PER_S) * 1000, everyMs));
+        await sleep(Math.min(paceMs(users.length), everyMs));
       }
     } catch (error) {
       this.#ctx.metrics.retries.of('presence').inc();
@@ -294,36 +268,6 @@ export class Watches {
     } finally {
       this.#rechecking = false;
     }
-  }
-
-  async #lookAgain(session: Session, users: readonly string[]): Promise<void> {
-    try {
-      await this.#look(session, users);
-      await sleep((users.length / PAIRS_PER_S) * 1000);
-    } catch (error) {
-      this.#ctx.metrics.retries.of('presence').inc();
-      this.#ctx.logger.warn({ err: error }, 'who may see whose presence was not checked; the next look does it');
-    }
-  }
-
-  async #look(session: Session, users: readonly string[]): Promise<void> {
-    const { caller } = session;
-    if (!caller) return;
-    const asOf = ++this.#looks;
-    const visible = await visibleTo(this.#ctx, caller.user, users);
-    for (const user of users) this.#see(session, user, visible.has(user), asOf);
-  }
-
-  /** A look that began earlier is older: what a later one found stands. */
-  #see(session: Session, user: string, visible: boolean, asOf: number): void {
-    const sight = session.watching?.get(user);
-    if (!sight || asOf < sight.asOf) return;
-    const before = sight.visible;
-    Object.assign(sight, { visible, asOf });
-    if (before === visible) return;
-    const state = this.#users.get(user)?.state ?? UNKNOWN;
-    if (samePresence(state, UNKNOWN)) return;
-    this.#tell(session, user, textFrames([frameOf(user, visible ? state : UNKNOWN)]));
   }
 }
 
