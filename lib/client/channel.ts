@@ -3,8 +3,8 @@
  * order of seq, or is void, or is one's own; what came early waits beside it.
  *
  * `recent` tells a repetition from another event under the same seq (a store that lost its tail in a failover may give
- * a number out twice): a slot per seq modulo its size holds the id that was shown there, so that both the question and
- * forgetting cost nothing.
+ * a number out twice): a slot per seq modulo its size holds the id that was shown there, none for a void, so that both
+ * the question and forgetting cost nothing.
  */
 import type { History } from '../protocol/http.ts';
 import type { ChannelEvent } from './events.ts';
@@ -25,7 +25,7 @@ export class ChannelState {
   shown: number;
   /** The highest seq that is known to exist and has to be reached. */
   target = 0;
-  private readonly recent: string[] = [];
+  private readonly recent: (string | undefined)[] = [];
   private readonly waiting = new Map<number, Waiting>();
   private readonly show: (event: ChannelEvent, shown: number) => void;
 
@@ -106,20 +106,32 @@ export class ChannelState {
     if (!full) this.voidTo(completeTo);
   }
 
-  /** What is missing cannot be had: goes on with what is here. */
+  /**
+   * History may not be read: goes on with what is here. What is missing beyond is not void: the inbox may still hold it,
+   * as after a gap, and history may be open again at the next one.
+   */
   giveUp(): void {
-    this.voidTo(this.target);
+    const here = [...this.waiting.keys()].filter((seq) => seq <= this.target);
+    this.voidTo(Math.max(this.shown, ...here));
+    this.target = this.shown;
   }
 
   private voidTo(seq: number): void {
     if (seq <= this.shown) return;
     const here = [...this.waiting.keys()].filter((waiting) => waiting <= seq).sort((a, b) => a - b);
     for (const next of here) {
-      this.shown = Math.max(this.shown, next - 1);
+      this.skipTo(next - 1);
       this.drain();
     }
-    this.shown = Math.max(this.shown, seq);
+    this.skipTo(seq);
     this.drain();
+  }
+
+  /** Their slots still hold the ids of earlier ones: what comes under these numbers after all would pass for another event. */
+  private skipTo(seq: number): void {
+    for (let skipped = Math.max(this.shown, seq - RECENT) + 1; skipped <= seq; skipped++)
+      this.recent[skipped % RECENT] = undefined;
+    this.shown = Math.max(this.shown, seq);
   }
 
   private drain(): void {

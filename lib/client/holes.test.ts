@@ -73,6 +73,22 @@ describe('a hole in a channel', () => {
     expect(errors[0]?.message).toContain('cannot be read');
   });
 
+  it('was one that history said is void: what comes under its number after all is not shown behind what is later', async () => {
+    const server = await startServer();
+    const { client, shown } = newClient(server);
+    await client.connect();
+    const upTo = (last: number) => Array.from({ length: last }, (_, i) => String(i + 1));
+    for (const content of upTo(130)) server.post(DM, 'alice', content);
+    server.voids.add(131);
+    const late = server.post(DM, 'alice', 'late', { to: [] });
+    server.post(DM, 'alice', 'later');
+    await until('it goes on', () => shown.at(-1) === 'later');
+    server.deliver('bob', late);
+    server.post(DM, 'alice', 'last');
+    await until('the last', () => shown.at(-1) === 'last');
+    expect(shown).toEqual([...upTo(130), 'later', 'last']);
+  });
+
   it('is none where own messages stand, whether accepted before or after what follows', async () => {
     const server = await startServer();
     const { client, shown } = newClient(server);
@@ -129,6 +145,38 @@ describe('a gap', () => {
     expect(shown).toEqual(Array.from({ length: 510 }, (_, i) => String(i + 1)));
     expect(gaps).toEqual([[{ channel: DM, from: 1, to: 510, unknown: false }]]);
     await until('acked to the end', () => server.sent('ack').at(-1)?.offset === client.offset);
+  });
+
+  it('that history may not fill any more leaves room for what the inbox still has of it', async () => {
+    const server = await startServer();
+    const { client, shown, errors } = newClient(server);
+    await client.connect();
+    server.post(DM, 'alice', '1');
+    await until('one shown', () => shown.length === 1);
+    server.historyStatus = 404;
+    const coming = ['2', '3', '4'].map((content) => server.post(DM, 'alice', content, { to: [] }));
+    server.write(server.last, server.gapOf('bob', client.offset!));
+    await until('refused', () => errors.length === 1);
+    for (const event of coming.slice(1)) server.deliver('bob', event);
+    await until('shown', () => shown.length === 3);
+    expect(shown).toEqual(['1', '3', '4']);
+  });
+
+  it('that history could not fill is filled by the next one, when it may be read again', async () => {
+    const server = await startServer();
+    const { client, shown, errors } = newClient(server);
+    await client.connect();
+    server.post(DM, 'alice', '1');
+    await until('one shown', () => shown.length === 1);
+    server.historyStatus = 404;
+    for (const content of ['2', '3']) server.post(DM, 'alice', content, { to: [] });
+    server.write(server.last, server.gapOf('bob', client.offset!));
+    await until('refused', () => errors.length === 1);
+    server.historyStatus = 200;
+    server.post(DM, 'alice', '4', { to: [] });
+    server.write(server.last, server.gapOf('bob', client.offset!));
+    await until('all shown', () => shown.length === 4);
+    expect(shown).toEqual(['1', '2', '3', '4']);
   });
 
   it('in a new process goes on from the stored seq, or as far back as it was told', async () => {
