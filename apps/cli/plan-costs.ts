@@ -1,5 +1,5 @@
 /**
- * What `millrace plan` reckons with. MEASURED are figures of one machine (two virtual cores of an Intel Xeon shared with the
+ * What `millrace plan` reckons with. MEASURED are figures of one machine, but for two that say so (two virtual cores of an AMD EPYC shared with the
  * load generator, Node 24.21, Redis 7.0.15, 500-byte messages), each beside the command that measures it again. CHOSEN are
  * decisions of ours: how full a machine may be, how many copies there are.
  */
@@ -14,27 +14,32 @@ export interface MessageCost {
 }
 
 export const MEASURED = {
-  /** `npm run bench -- --scenario one-3000 group-100 group-500`: in groups a recipient's cost times the recipients. */
+  /**
+   * `npm run bench -- --scenario one-1000 group-100 group-500 --seconds 12`, with nothing beside it. At 1,000 messages a
+   * second they share less than at more (docs/performance.md). In groups: a recipient's cost times the recipients.
+   */
   messages: [
-    { recipients: 1, gateways: 216, workers: 88, redis: 156 },
-    { recipients: 99, gateways: 99 * 37, workers: 99 * 14, redis: 99 * 36 },
-    { recipients: 499, gateways: 499 * 30, workers: 499 * 9, redis: 499 * 30 },
+    { recipients: 1, gateways: 549, workers: 215, redis: 382 },
+    { recipients: 99, gateways: 99 * 57, workers: 99 * 15, redis: 99 * 57 },
+    { recipients: 499, gateways: 499 * 52, workers: 499 * 10, redis: 499 * 53 },
   ] as readonly MessageCost[],
-  /** `npm run bench -- --scenario idle` */
+  /** `npm run bench -- --scenario idle`, on an older machine (Intel Xeon): bytes do not depend on it. */
   gatewayBytesPerConnection: 13 * 1024,
-  /** `npm run bench -- --scenario memory`: bytes. */
+  /** `npm run bench -- --scenario memory`, one run, beside other work: bytes. */
   redis: {
-    /** Who talks: what they have acked stays in the inbox until it is more than 32 entries. */
-    user: 16_400,
+    /** Who was there and is away, without their conversations. */
+    user: 695,
+    /** More for who is connected and talks: what they have acked stays in the inbox until it is more than 32 entries. */
+    connection: 19_900,
     /** For each of the two in it, among 200. */
-    conversation: 620,
+    conversation: 362,
     /** A message that waits in an inbox. */
-    inboxEntry: 550,
-    logEntry: 820,
+    inboxEntry: 913,
+    logEntry: 819,
     /** A client id that is still recognised. */
-    dedupeEntry: 130,
+    dedupeEntry: 131,
   },
-  /** `npm run bench -- --scenario archive`: a row in Cassandra, one copy of it. */
+  /** `npm run bench -- --scenario archive`: a row in Cassandra, one copy of it; the CPU on that older machine too. */
   archive: { cpuMicrosPerRow: 650, bytesPerRow: 590 },
 };
 

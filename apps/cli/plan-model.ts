@@ -127,11 +127,16 @@ function redisParts(demand: Demand, deliveriesPerS: number, cores: number): { pa
 }
 
 function redisBytes({ users, connections, messages }: Demand, deliveriesPerS: number): number {
-  const { user, conversation, inboxEntry, logEntry, dedupeEntry } = MEASURED.redis;
+  const { user, connection, conversation, inboxEntry, logEntry, dedupeEntry } = MEASURED.redis;
   const each = user + CHOSEN.conversationsPerUser * conversation;
   const missed = ((deliveriesPerS / CHOSEN.peakToMean) * CHOSEN.awayS) / users;
   const waiting = (users - connections) * Math.min(CHOSEN.inboxEntriesAtMost, missed) * inboxEntry;
-  return users * each + waiting + messages * (CHOSEN.logS * logEntry + CHOSEN.dedupeS * dedupeEntry);
+  return (
+    users * each +
+    connections * connection +
+    waiting +
+    messages * (CHOSEN.logS * logEntry + CHOSEN.dedupeS * dedupeEntry)
+  );
 }
 
 function cassandra(messages: number): Part {

@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { CHOSEN, MEASURED } from './plan-costs.ts';
@@ -61,6 +62,18 @@ test('the command prints a table, and the same as JSON', () => {
   }
   const demand = { ...DEMAND, groupShare: 0.1 };
   expect(JSON.parse(millrace(...args, '--json').stdout)).toEqual({ demand, ...plan(demand) });
+});
+
+test('docs/scaling.md shows what the command prints, and the measured bytes that it reckons with', () => {
+  const page = readFileSync(new URL('../../docs/scaling.md', import.meta.url), 'utf8');
+  for (const messages of ['11500', '100000']) {
+    const args = ['--users', '10000000', '--connections', '2000000', '--messages', messages];
+    const { stdout } = millrace(...args);
+    expect(page).toContain(`$ npm run -s millrace -- plan ${args.join(' ')}\n${stdout}`);
+  }
+  for (const bytes of [...Object.values(MEASURED.redis), MEASURED.archive.bytesPerRow]) {
+    expect(page).toContain(` ${bytes.toLocaleString('en')} `);
+  }
 });
 
 test.each([
