@@ -30,6 +30,8 @@ import { Turns } from './turns.ts';
 const MOST_RUNG = 3;
 /** Entries that a replay reads at a time. */
 const REPLAY_COUNT = 64;
+/** Where receipts were dropped, at least so many are left: as `lua/include/inbox.lua` has it. */
+const RECEIPTS_KEPT = 16;
 /** Thousands who leave at once do not hold up the sends of those who stay: so few begin in a turn. */
 const LEAVERS_PER_TURN = 8;
 
@@ -185,11 +187,11 @@ export class Hub {
       const { rings, position } = feed;
       this.ctx.metrics.inboxReads.of('replay').inc();
       // In this order: what is trimmed after the read was still in it, so a gap may be told too often, never too seldom.
-      const [entries, trimmed] = await Promise.all([
+      const [entries, [trimmed, dropped]] = await Promise.all([
         this.ctx.store.command.xrange(feed.inboxKey, `(${from}`, '+', 'COUNT', REPLAY_COUNT),
-        this.ctx.store.command.hget(this.ctx.keys.devices(feed.user), 'trimmed'),
+        this.ctx.store.command.hmget(this.ctx.keys.devices(feed.user), 'trimmed', 'dropped'),
       ]);
-      if (trimmed && compareIds(trimmed, maxId(from, session.gapToldTo)) > 0)
+      if (compareIds(missing(session, trimmed, dropped), maxId(from, session.gapToldTo)) > 0)
         await this.tellGap(session, from, entries[0]?.[0] ?? null);
       if (!session.open) return;
       const list = entries.map(([id, fields]): StreamEntry => ({ id, fields }));
@@ -222,14 +224,14 @@ export class Hub {
   async tellGap(session: Session, since: string, oldest: string | null): Promise<void> {
     const user = session.feed?.user ?? '';
     const { command } = this.ctx.store;
-    const [[trimmed, reached], floor, conversations] = await Promise.all([
-      command.hmget(this.ctx.keys.devices(user), 'trimmed', 'floor'),
+    const [[trimmed, dropped, reached], floor, conversations] = await Promise.all([
+      command.hmget(this.ctx.keys.devices(user), 'trimmed', 'dropped', 'floor'),
       command.hget(this.ctx.keys.cursor(this.ctx.keys.partitionOf(user)), 'floor'),
       command.hgetall(this.ctx.keys.conversations(user)),
     ]);
     // Before the list is back from the archive, the heads are of before the loss: that gap is still to be told.
     if (!isBehind(reached, floor))
-      session.gapToldTo = [session.gapToldTo, trimmed ?? ZERO, floor ?? ZERO].reduce(maxId);
+      session.gapToldTo = [session.gapToldTo, trimmed ?? ZERO, dropped ?? ZERO, floor ?? ZERO].reduce(maxId);
     const channels = Object.entries(conversations).map(([channel, mark]) => ({
       channel,
       last_seq: Number(mark.slice(0, mark.indexOf(' '))),
@@ -239,26 +241,28 @@ export class Hub {
   }
 
   #onEntries(feed: Feed, batch: StreamBatch, full: boolean): Promise<void> | undefined {
-    // An overflow leaves a full inbox: only then can something between the position and the first entry be gone.
-    if (full || feed.gapPending) return this.#afterGapCheck(feed, batch.entries);
+    // An overflow leaves a full inbox, or many receipts: only then can something between the position and the first entry
+    // be gone.
+    if (full || feed.gapPending || hasManyReceipts(batch.entries)) return this.#afterGapCheck(feed, batch.entries);
     this.#hand(feed, batch.entries);
     return undefined;
   }
 
   async #afterGapCheck(feed: Feed, entries: StreamEntry[]): Promise<void> {
     const { command } = this.ctx.store;
-    const trimmed = await command.hget(this.ctx.keys.devices(feed.user), 'trimmed').catch((error: Error) => {
+    const devices = this.ctx.keys.devices(feed.user);
+    const [trimmed, dropped] = await command.hmget(devices, 'trimmed', 'dropped').catch((error: Error) => {
       // Of the wrong type: fan-out sets this user aside, and the repair is a gap. Nobody else waits for it.
-      if (error.message.startsWith('WRONGTYPE')) return null;
+      if (error.message.startsWith('WRONGTYPE')) return [];
       throw error;
     });
-    if (feed.gapPending || (trimmed && compareIds(trimmed, feed.position) > 0)) {
-      const oldest = entries[0]?.id ?? null;
-      for (const session of feed.live) {
-        if (compareIds(trimmed ?? ZERO, session.gapToldTo) > 0) await this.tellGap(session, session.offset, oldest);
-      }
-      feed.gapPending = false;
+    const oldest = entries[0]?.id ?? null;
+    for (const session of feed.live) {
+      const gone = missing(session, trimmed, dropped);
+      if (!feed.gapPending && compareIds(gone, feed.position) <= 0) continue;
+      if (compareIds(gone, session.gapToldTo) > 0) await this.tellGap(session, session.offset, oldest);
     }
+    feed.gapPending = false;
     this.#hand(feed, entries);
   }
 
@@ -318,4 +322,18 @@ export class Hub {
     await this.#lease.stop();
     await Promise.all(this.#lanes.map((lane) => lane.stop()));
   }
+}
+
+/**
+ * Up to where something that the session has to be told may be gone. Receipts are state, which one who comes back reads: only
+ * those that were told since it came are missing.
+ */
+function missing(session: Session, trimmed: string | null | undefined, dropped: string | null | undefined): string {
+  const receipts = dropped && compareIds(dropped, session.resumedTo) > 0 ? dropped : ZERO;
+  return maxId(trimmed ?? ZERO, receipts);
+}
+
+function hasManyReceipts(entries: readonly StreamEntry[]): boolean {
+  if (entries.length < RECEIPTS_KEPT) return false;
+  return entries.filter(({ fields }) => fields[1] === 'receipt').length >= RECEIPTS_KEPT;
 }

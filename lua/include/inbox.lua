@@ -6,18 +6,42 @@ local function raise_trimmed(devices, id)
   if not present or compare(present, id) < 0 then redis.call('HSET', devices, 'trimmed', id) end
 end
 
+-- Of entries, the newest first: the receipts, newest first, that say what no later one says as well; and the others, which
+-- are no use to anyone. A receipt says a member's watermarks as they are. One's own are passed over by the device `via`: they
+-- stand for each other only when it is the same.
+local function receipts_of(entries)
+  local later, standing, superseded = {}, {}, {}
+  for _, entry in ipairs(entries) do
+    local fields = entry[2]
+    if fields[2] == 'receipt' then
+      local whose = fields[4] .. ' ' .. fields[6] .. ' ' .. fields[14]
+      local delivered, read, known = tonumber(fields[8]), tonumber(fields[10]), later[whose]
+      if known and delivered <= known[1] and read <= known[2] then
+        superseded[#superseded + 1] = entry[1]
+      else
+        -- Known, and says more all the same: it was told late, by a slower gateway.
+        known = known or { 0, 0 }
+        later[whose] = { math.max(delivered, known[1]), math.max(read, known[2]) }
+        standing[#standing + 1] = entry[1]
+      end
+    end
+  end
+  return standing, superseded
+end
+
 -- Receipts do not push out messages: of those counted in `devices` (more than there are, never fewer) an inbox has this many
--- beyond its bound, and then all go but the latest few, which a live session may not have read yet.
+-- beyond its bound, and then all go but the latest few. `dropped` in `devices`: the latest that went though nothing later says
+-- the same. For who comes back that is no gap: receipts are state. A live session that had not read so far is told of one: it
+-- finds at least RECEIPTS_KEPT receipts (hub.ts counts them), since whatever supersedes one is one.
 local RECEIPTS, RECEIPTS_KEPT = 64, 16
 
 local function drop_receipts(inbox, devices, held)
-  local ids = {}
-  for _, entry in ipairs(redis.call('XRANGE', inbox, '-', '+')) do
-    if entry[2][2] == 'receipt' then ids[#ids + 1] = entry[1] end
-  end
-  local kept = math.min(#ids, RECEIPTS_KEPT)
+  local standing, gone = receipts_of(redis.call('XREVRANGE', inbox, '+', '-'))
+  local kept = math.min(#standing, RECEIPTS_KEPT)
   redis.call('HSET', devices, 'receipts', kept)
-  if #ids > kept then held = held - redis.call('XDEL', inbox, unpack(ids, 1, #ids - kept)) end
+  if #standing > kept then redis.call('HSET', devices, 'dropped', standing[kept + 1]) end
+  for i = kept + 1, #standing do gone[#gone + 1] = standing[i] end
+  if #gone > 0 then held = held - redis.call('XDEL', inbox, unpack(gone)) end
   return held, kept
 end
 
