@@ -5,6 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { Agent } from 'node:https';
+import type { Duplex } from 'node:stream';
 import { cert, deleteApp, initializeApp } from 'firebase-admin/app';
 import { getMessaging, type Messaging } from 'firebase-admin/messaging';
 import { ConfigError, type PushSnippet } from '../../lib/config/index.ts';
@@ -33,7 +34,7 @@ let count = 0;
 /** Throws ConfigError when the credentials cannot be used. */
 export function fcmSender(options: FcmOptions): Sender {
   const { credentialsFile, proxy, snippet, ca, answerMs = ANSWER_MS } = options;
-  const agent = new Agent({
+  const agent = new TrackingAgent({
     keepAlive: true,
     maxSockets: CONNECTIONS,
     ...(ca === undefined ? {} : { ca }),
@@ -51,7 +52,7 @@ export function fcmSender(options: FcmOptions): Sender {
         (error: unknown) => outcomeOf(error),
       );
       const outcome = await unless(leaving ? AbortSignal.any([tooLong, leaving]) : tooLong, sending);
-      // Every connection that is open, also the one of the exchange: what waits on them fails, and begins anew.
+      // Every connection, also the one of the exchange: what waits on them fails, and begins anew.
       if (outcome === NO_ANSWER && tooLong.aborted) agent.destroy();
       return outcome;
     },
@@ -60,6 +61,25 @@ export function fcmSender(options: FcmOptions): Sender {
       agent.destroy();
     },
   };
+}
+
+/** Of a connection that a proxy has accepted, and not yet led anywhere, Node's own knows nothing: it would stay for ever. */
+class TrackingAgent extends Agent {
+  readonly #open = new Set<Duplex>();
+
+  override createConnection(...args: Parameters<Agent['createConnection']>): ReturnType<Agent['createConnection']> {
+    const socket = super.createConnection(...args);
+    if (socket) {
+      this.#open.add(socket);
+      socket.once('close', () => this.#open.delete(socket));
+    }
+    return socket;
+  }
+
+  override destroy(): void {
+    for (const socket of this.#open) socket.destroy(new Error('no answer'));
+    super.destroy();
+  }
 }
 
 /** The outcome, or that there was none when the signal came; what comes later counts for nothing. */

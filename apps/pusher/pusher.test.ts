@@ -1,4 +1,5 @@
 /** A real Redis, the pusher in this process, and FCM's stand-in behind TLS. */
+import { type AddressInfo, createServer, type Socket, connect as tcp } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { AppContext, RunningApp } from '../../lib/config/context.ts';
 import { loadConfig } from '../../lib/config/index.ts';
@@ -51,14 +52,15 @@ afterAll(async () => {
   await server.stop();
 });
 
-function start(): Promise<RunningApp> {
+function start(through = fcm.proxyUrl, more: Partial<Pace & { answerMs: number }> = {}): Promise<RunningApp> {
   metrics = createMetrics();
   const config = loadConfig({ REDIS_URL: server.url, PARTITIONS: String(PARTITIONS) });
   const context = { config, store, logger, metrics, incarnation: `pusher-${Math.random()}` } as unknown as AppContext;
-  const { credentialsFile, proxyUrl: proxy, authority } = fcm;
+  const { credentialsFile, authority } = fcm;
+  const { answerMs = 20_000, ...pace } = more;
   return startPusher(context, {
-    pace: PACE,
-    sender: fcmSender({ credentialsFile, proxy, snippet: 'snippet', ca: authority.ca }),
+    pace: { ...PACE, ...pace },
+    sender: fcmSender({ credentialsFile, proxy: through, snippet: 'snippet', ca: authority.ca, answerMs }),
   });
 }
 
@@ -141,6 +143,36 @@ test('what does not pass is a dead letter with its reason, after a bounded numbe
   await emptied();
   expect(fcm.received).toHaveLength(PACE.attempts + 1);
   expect(await dead()).toHaveLength(2);
+});
+
+test('a proxy that accepts and never answers: given up in time, counted, repeated; when it answers, sent once', async () => {
+  let silent = true;
+  const open = new Set<Socket>();
+  const proxy = createServer((socket) => {
+    open.add(socket);
+    socket.once('close', () => open.delete(socket)).on('error', () => undefined);
+    if (silent) return void socket.resume();
+    const onwards = tcp(Number(new URL(fcm.proxyUrl).port), '127.0.0.1').on('error', () => undefined);
+    socket.pipe(onwards).pipe(socket);
+  });
+  await new Promise<void>((listening) => proxy.listen(0, '127.0.0.1', listening));
+  await pusher.stop(new AbortController().signal);
+  const { port } = proxy.address() as AddressInfo;
+  pusher = await start(`http://127.0.0.1:${port}`, { answerMs: 300, attempts: 1000 });
+  await attach('laptop');
+  await token('phone');
+  await deliver(1);
+  const unanswered = () => metrics.pushesFailed.of('no-answer').value;
+  await until('given up several times', 15_000, unanswered, (n) => n >= 5);
+  // What was given up is no connection any more: an hour of this would need them all.
+  expect(open.size).toBeLessThanOrEqual(2);
+  expect(await queued()).toBe(1);
+  silent = false;
+  await emptied();
+  expect(fcm.sent('token-phone')).toHaveLength(1);
+  expect(await dead()).toEqual([]);
+  for (const socket of open) socket.destroy();
+  await new Promise((closed) => proxy.close(closed));
 });
 
 test('a token that somebody else registered is not woken for its former owner', async () => {
