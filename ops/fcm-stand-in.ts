@@ -50,6 +50,8 @@ export class FcmStandIn {
   exchanges = 0;
   /** Decides each answer; by default all is well. */
   answer: (token: string) => Answer = () => 'ok';
+  /** Told of each message as it comes. */
+  heard: (received: Received) => void = () => undefined;
   /** The token service takes the question and never answers. */
   mute = false;
   /** Sent with `quota` and `unavailable`. */
@@ -142,7 +144,9 @@ export class FcmStandIn {
     }
     const { message } = JSON.parse(body) as { message: FcmMessage };
     const answer = this.answer(message.token);
-    this.received.push({ token: message.token, at: performance.now(), answer, message });
+    const received = { token: message.token, at: performance.now(), answer, message };
+    this.received.push(received);
+    this.heard(received);
     if (answer === 'hang') return;
     if (answer === 'ok') return json(response, 200, { name: `projects/${PROJECT}/messages/${++this.#count}` });
     const [code, status, errorCode] = REFUSALS[answer];

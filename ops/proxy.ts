@@ -90,6 +90,21 @@ export class TcpProxy {
     for (const link of this.#links) link.reset();
   }
 
+  /**
+   * The clients of everything that is open to this target lose it at once; the target does not hear of it before `tell`, as
+   * when a network goes away without a word.
+   */
+  strand({ port }: ProxyTarget): { tell(): void; gone(): boolean } {
+    const stranded = [...this.#links].filter((link) => link.port === port);
+    for (const link of stranded) link.strand();
+    return {
+      tell: () => {
+        for (const link of stranded) link.unstrand();
+      },
+      gone: () => !stranded.some((link) => link.open),
+    };
+  }
+
   /** Everything is cut, and new connections are closed at once, until told otherwise. */
   refuse(refusing: boolean): void {
     this.#refusing = refusing;
@@ -158,6 +173,7 @@ class Link {
   readonly #ended = new Set<Direction>();
   #server: Socket | undefined;
   #closed = false;
+  #stranded = false;
 
   constructor(client: Socket, gate: Gate, onClosed: () => void) {
     this.#client = client;
@@ -187,13 +203,28 @@ class Link {
     else this.#server?.resume();
   }
 
+  /** Of the target. */
+  get port(): number | undefined {
+    return this.#server?.remotePort;
+  }
+
+  strand(): void {
+    this.#stranded = true;
+    this.#client.destroy();
+  }
+
+  unstrand(): void {
+    this.#stranded = false;
+    this.flush('up');
+  }
+
   heldBytes(direction: Direction): number {
     return this.#queues[direction].reduce((sum, chunk) => sum + chunk.length, 0);
   }
 
   flush(direction: Direction): void {
     const to = direction === 'up' ? this.#server : this.#client;
-    if (!to || this.#gate.isHeld(direction)) return;
+    if (!to || this.#gate.isHeld(direction) || (this.#stranded && direction === 'up')) return;
     for (const chunk of this.#queues[direction].splice(0)) if (!to.destroyed) to.write(chunk);
     if (this.#ended.has(direction)) to.end();
   }

@@ -1,7 +1,7 @@
 /** The last of all tests, with nothing beside it (vitest.config.ts): what a message costs, beside the commit before. */
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { sourcesBefore } from './before.ts';
+import { sourcesBefore } from '../../ops/before.ts';
 import { compare, PARTS } from './guard.ts';
 
 /** On a busy machine runs without any change came to 0.89, 1.00 and 1.05 (docs/performance.md). */

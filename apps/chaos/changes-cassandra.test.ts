@@ -105,6 +105,7 @@ it('edits and deletions while Cassandra is away and archivers are killed: no rea
     await works();
     // A batch is on its way, nobody answers, and who sent it dies: it is written when Cassandra wakes.
     cassandra.kill('SIGSTOP');
+    // How long the outage is: six of the archiver's rounds, so that one of them has sent its batch.
     await sleep(1500);
     await killArchiver();
     cassandra.kill('SIGCONT');
@@ -112,12 +113,12 @@ it('edits and deletions while Cassandra is away and archivers are killed: no rea
     if (FULL) {
       cassandra.kill('SIGKILL');
       await cassandra.stop();
-      await sleep(3000);
+      await sleep(3000); // how long it is dead
       cassandra = await startCassandra({ dir });
       await works();
     }
     await killArchiver();
-    await sleep(1000);
+    await sleep(1000); // readers go on for a while: a late batch would show only now
     over = true;
   };
   await Promise.all([...writers.map((writer) => writer.work(() => over)), ...gateways.map(read), outages()]);

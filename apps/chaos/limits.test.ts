@@ -72,6 +72,7 @@ describe('sends', () => {
       // The time that the last answer told is that of an empty bucket only when none of the others was accepted.
       let emptied = await burst(ann, 3);
       while (emptied.accepted > 0) emptied = await burst(ann, 3);
+      // What is tested is that the time which was told is right.
       await sleep(Number(emptied.refused.at(-1)?.retry_after_ms ?? 0) + 1);
       expect((await burst(ann, 1)).accepted).toBe(1);
     }
@@ -87,7 +88,7 @@ describe('sends', () => {
     expect(refused.length).toBeGreaterThan(0);
     const info = await stage.call<{ last_seq: number }>('store-it', `GET /v1/channels/${channel}`);
     expect(info.last_seq).toBe(accepted + 1); // and `created`
-    await sleep(1000 / PER_S);
+    await sleep(1000 / PER_S); // in which the bucket gets one more: time is what is tested
     const client_id = String(refused[0]?.client_id);
     session.send({ type: 'send', client_id, channel, content: 'hello' });
     expect(await session.next('accepted', { client_id })).toMatchObject({ duplicate: false, seq: accepted + 2 });
@@ -166,7 +167,7 @@ describe('who does not slow down', () => {
     expect((await session.ended).code).toBe(4029);
     expect(session.of('error').length).toBe(100);
     const again = await start('hasty');
-    await sleep(1000 / PER_S);
+    await sleep(1000 / PER_S); // in which the bucket gets one more: time is what is tested
     expect((await burst(again, 1)).accepted).toBe(1);
     await again.close();
   });
@@ -239,7 +240,7 @@ describe('a large group', () => {
     expect(count(answers[0]!)).toBeLessThan(120);
     const { refused } = answers[0]!.find((a) => a.refused.length > 0)!;
     expect(refused[0]).toMatchObject({ code: 'rate_limited', retry_after_ms: expect.any(Number) });
-    await sleep(1_100);
+    await sleep(1_100); // in which the bucket is filled: time is what is tested
     const before = performance.now();
     const later = count(await into(large.channel, 15));
     expect(later).toBeGreaterThanOrEqual(50);

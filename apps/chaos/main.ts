@@ -1,9 +1,12 @@
 /** `npm run chaos`: breaks what can break under a running system, and says whether it kept its promises. */
 import { randomInt } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { type Before, sourcesBefore } from '../../ops/before.ts';
 import { ensureRedis } from '../../ops/redis/install.ts';
 import { canBeDone, FAULTS, type Fault } from './faults/index.ts';
-import { MUTANTS, type Mutant } from './mutants/mutants.ts';
+import type { Mutant } from './mutants/mutant.ts';
+import { MUTANTS } from './mutants/mutants.ts';
 import { overlay } from './mutants/overlay.ts';
 import { shortRun } from './mutants/try.ts';
 import { ARCHIVES, type ArchiveKind } from './run/arena.ts';
@@ -11,6 +14,8 @@ import { KEPT_BRIEFLY, memoryRows } from './run/memory.ts';
 import { jsonOf, linesOf, memoryTableOf, tableOf } from './run/report.ts';
 import { run } from './run/run.ts';
 import { TOPOLOGIES, type Topology } from './run/store.ts';
+
+const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url));
 
 interface Options {
   seconds: number;
@@ -24,6 +29,7 @@ interface Options {
   users: number;
   ackReplicas?: number;
   mutant?: Mutant;
+  earlier?: string;
   memory?: true;
   json?: true;
 }
@@ -60,6 +66,7 @@ const program = new Command('chaos')
     number(0, 2),
   )
   .option('--mutant <name>', 'a fault planted in the product, which the verdict has to find', parseMutant)
+  .option('--earlier <commit>', 'the version that two-versions runs beside the present one; the one before it without')
   .option('--memory', 'without faults: watch the memory of all processes and of Redis, and judge whether it stays')
   .option('--json', 'print the outcome as JSON, for a script')
   .addHelpText('after', `\nFaults:\n${names}\n\nMutants:\n${mutants}`);
@@ -90,9 +97,14 @@ function parseFaults(text: string): 'all' | Fault[] {
   });
 }
 
+function whyNot(before: Before): string {
+  if ('same' in before) return `servers run what they ran at ${before.same}; --earlier names another commit`;
+  return 'without' in before ? before.without : '';
+}
+
 /** What is not asked for is as in the short run that finds it. */
 function shorten(mutant: Mutant): void {
-  const { seconds, perSecond: rate, users, faults, seed } = shortRun(mutant.fault);
+  const { seconds, perSecond: rate, users, faults, seed } = shortRun(mutant);
   for (const [name, value] of Object.entries({ seconds, rate, users, faults, seed })) {
     if (program.getOptionValueSource(name) !== 'cli') program.setOptionValue(name, value);
   }
@@ -105,10 +117,16 @@ if (program.opts<Options>().memory && program.getOptionValueSource('faults') !==
 const options = program.opts<Options>();
 const { topology, archive, users, rate, messages, messagesEach, ackReplicas, memory, json } = options;
 const seed = options.seed ?? randomInt(0xffffffff);
+const asksForEarlier = options.faults !== 'all' && options.faults.some(({ needs }) => needs?.includes('earlier'));
+const before = asksForEarlier ? sourcesBefore(REPOSITORY, options.earlier) : undefined;
+const earlier = before !== undefined && 'root' in before ? before : undefined;
+const noEarlier = before === undefined || earlier ? '' : whyNot(before);
+const where = { topology, archive, earlier: earlier !== undefined };
 const faults =
-  options.faults === 'all' ? FAULTS.filter((fault) => !fault.byNameOnly && canBeDone(fault, options)) : options.faults;
-const cannot = faults.find((fault) => !canBeDone(fault, options));
+  options.faults === 'all' ? FAULTS.filter((fault) => !fault.byNameOnly && canBeDone(fault, where)) : options.faults;
+const cannot = faults.find((fault) => !canBeDone(fault, where));
 if (memory && (faults.length > 0 || mutant)) program.error('error: --memory is for runs without faults and mutants');
+if (cannot?.needs?.includes('earlier')) program.error(`error: ${cannot.name} cannot be done: ${noEarlier}`);
 if (cannot) program.error(`error: ${cannot.name} cannot be done on ${topology} with ${archive}`);
 // As many seconds as the messages take when nothing holds them up.
 const seconds = messages === undefined ? options.seconds : Math.ceil(messages / rate);
@@ -117,17 +135,24 @@ const say = (line: string) => void process.stderr.write(`${line}\n`);
 const chosen = faults.map(({ name }) => name);
 const until = `${messages ? ` --messages ${messages}` : ''}${messagesEach === undefined ? '' : ` --messages-each ${messagesEach}`}`;
 const asked = `--seed ${seed} --seconds ${seconds}${until} --rate ${rate} --users ${users} --topology ${topology} --archive ${archive}`;
+const also = [
+  ackReplicas === undefined ? '' : ` --ack-replicas ${ackReplicas}`,
+  mutant ? ` --mutant ${mutant.name}` : '',
+  earlier ? ` --earlier ${earlier.commit}` : '',
+  memory ? ' --memory' : '',
+].join('');
 say(
-  `to run the same again: npm run chaos -- ${asked} --faults ${options.faults === 'all' ? 'all' : chosen.join(',') || 'none'}${ackReplicas === undefined ? '' : ` --ack-replicas ${ackReplicas}`}${mutant ? ` --mutant ${mutant.name}` : ''}${memory ? ' --memory' : ''}`,
+  `to run the same again: npm run chaos -- ${asked} --faults ${options.faults === 'all' ? 'all' : chosen.join(',') || 'none'}${also}`,
 );
 ensureRedis(say);
 const outcome = await run({
   ...{ faults, topology, archive, seconds, seed, users, say },
+  ...(earlier ? { earlier } : {}),
   ...(messages === undefined ? {} : { messages }),
   ...(messagesEach === undefined ? {} : { messagesEach }),
   ...(ackReplicas === undefined ? {} : { env: { ACK_REPLICAS: String(ackReplicas) } }),
   perSecond: rate,
-  settleMs: mutant ? shortRun(mutant.fault).settleMs : 120_000,
+  settleMs: mutant ? shortRun(mutant).settleMs : 120_000,
   processesPerRole: 2,
   progressEveryMs: 5_000,
   ...(mutant ? overlay(mutant.edits) : {}),

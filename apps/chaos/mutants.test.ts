@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs';
 import pLimit from 'p-limit';
 import { expect, it } from 'vitest';
 import { PROMISES } from './ledger/findings.ts';
-import { MUTANTS, SMALL_INBOX } from './mutants/mutants.ts';
+import { SMALL_INBOX } from './mutants/attending.ts';
+import { MUTANTS } from './mutants/mutants.ts';
 import { tryMutant, tryProduct } from './mutants/try.ts';
 import { linesOf } from './run/report.ts';
 
@@ -28,7 +29,7 @@ it.each(chosen)('finds it when $does', concurrent, async (mutant) => {
 });
 
 /** What no change of the product's text breaks by itself, or none that is planted yet. */
-const NOT_PLANTED: readonly string[] = ['complaints', 'ticks', 'presence', 'noticed'];
+const NOT_PLANTED: readonly string[] = ['ticks', 'presence', 'noticed', 'unpushed'];
 
 it('every promise is broken by a mutant, and docs/proof.md tells of each of them', () => {
   const broken = new Set<string>([...MUTANTS.map(({ breaks }) => breaks), ...NOT_PLANTED]);

@@ -102,7 +102,7 @@ export async function runHandover(options: HandoverOptions): Promise<HandoverRep
         return { ...report, vanished };
       }
       log(`${Math.round((performance.now() - endedAt) / 1000)} s: ${report.neither.length} neither acked nor pushed`);
-      await sleep(2000);
+      await sleep(2000); // the pace at which the store is asked: nothing tells of an ack or a push that is stored
     }
   } finally {
     for (const phone of phones) phone.end();
@@ -140,7 +140,7 @@ async function traffic({ perSecond, seconds }: HandoverOptions, senders: readonl
       if (to && to !== senders[s]) senders[s]?.send(to.user);
     }
     if (elapsed >= seconds * 1000) return;
-    await sleep(20);
+    await sleep(20); // the pace of the traffic
   }
 }
 

@@ -4,13 +4,12 @@
  * before it leaves.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { MillraceApi, MillraceError } from '../../../lib/client/index.ts';
-import { directChannel } from '../../../lib/protocol/ids.ts';
 import { clientIdOf, Journal, textOf, type Verb } from '../ledger/journal.ts';
 import { Random } from '../random.ts';
-import { Device } from './device.ts';
-import type { CrowdPlan, CrowdState } from './orders.ts';
-import { type Draft, draftPlaces, type Place } from './places.ts';
+import { Cast } from './cast.ts';
+import type { Device } from './device.ts';
+import { insist } from './insist.ts';
+import type { ConnectedDevice, CrowdPlan, CrowdState } from './orders.ts';
 
 const TICK_MS = 20;
 const OWN_KEPT = 20;
@@ -28,12 +27,7 @@ export class Crowd {
   readonly #plan: CrowdPlan;
   readonly #journal: Journal;
   readonly #random: Random;
-  readonly #devices: Device[] = [];
-  readonly #devicesOf = new Map<string, Device[]>();
-  readonly #apis = new Map<string, MillraceApi>();
-  #places = new Map<string, Place>();
-  #placesOf = new Map<string, Place[]>();
-  #byKind = new Map<Place['kind'], Place[]>();
+  #cast = new Cast();
   readonly #timers: NodeJS.Timeout[] = [];
   readonly #returning = new Set<Promise<void>>();
   #n = 0;
@@ -51,59 +45,9 @@ export class Crowd {
   }
 
   async gather(): Promise<void> {
-    const { people, urls, slowShare, seed } = this.#plan;
-    const slow = urls.length > 1 ? urls.at(-1)! : undefined;
-    const fast = urls.length > 1 ? urls.slice(0, -1) : urls;
-    const drafts = draftPlaces(people.map(({ user }) => user));
-    const guests = new Set(drafts.map(({ guest }) => guest?.user));
-    for (const [i, { user, token }] of people.entries()) {
-      const names = ['phone', ...(i % 4 === 0 ? ['laptop'] : []), ...(i % 12 === 0 ? ['tablet'] : [])];
-      this.#apis.set(user, new MillraceApi({ url: fast[i % fast.length]!, token: async () => token }));
-      const devices = names.map((name) => {
-        const index = this.#devices.length;
-        const onSlowLine = slow !== undefined && this.#random.chance(slowShare);
-        const device = new Device({
-          ...{ index, user, name, token },
-          guest: guests.has(user),
-          url: onSlowLine ? slow : fast[index % fast.length]!,
-          journal: this.#journal,
-          random: new Random(seed + index + 1),
-          seen: (channel, seq) => this.#seen(channel, seq),
-        });
-        this.#devices.push(device);
-        return device;
-      });
-      this.#devicesOf.set(user, devices);
-    }
-    await Promise.all(this.#devices.map(({ client }) => client.connect()));
-    await this.#makePlaces(drafts);
-  }
-
-  async #makePlaces(drafts: readonly Draft[]): Promise<void> {
-    for (const draft of drafts) {
-      const [maker = '', ...others] = draft.members;
-      let channel = directChannel(maker, others[0] ?? maker);
-      if (draft.kind !== 'direct') {
-        const title = `${draft.kind} group of ${maker}`;
-        channel = (await this.#apis.get(maker)!.createGroup({ title, members: others })).channel;
-      }
-      this.#journal.write(['channel', this.#journal.now, channel, draft.members]);
-      const place: Place = { ...draft, channel, last: 0, own: new Map() };
-      this.#places.set(channel, place);
-      for (const user of place.members) this.#placesOf.set(user, [...(this.#placesOf.get(user) ?? []), place]);
-    }
-    this.#byKind = Map.groupBy(this.#places.values(), ({ kind }) => kind);
-    for (const device of this.#devices) {
-      const direct = this.#placesOf.get(device.user)!.filter(({ kind }) => kind === 'direct');
-      const users = direct.map(({ members }) => members.find((member) => member !== device.user)!);
-      device.look({ users, channels: direct.map(({ channel }) => channel) });
-    }
-  }
-
-  #seen(channel: string, seq: number): void {
-    this.#heardAt = performance.now();
-    const place = this.#places.get(channel);
-    if (place && seq > place.last) place.last = seq;
+    this.#cast = await Cast.gather(this.#plan, this.#journal, this.#random, () => {
+      this.#heardAt = performance.now();
+    });
   }
 
   async go(perSecond: number): Promise<void> {
@@ -114,6 +58,7 @@ export class Crowd {
       const due = ((performance.now() - started) / 1000) * perSecond;
       for (; done < due; done++) this.#act();
     });
+    for (const device of this.#cast.sleepers) this.#leaves(device, LONG_MS);
     every(CHANGE_EVERY_MS, () => this.#changeMember());
     every(LEAVE_EVERY_MS, () => this.#someoneLeaves());
   }
@@ -127,7 +72,7 @@ export class Crowd {
   }
 
   get channels(): string[] {
-    return [...this.#places.keys()];
+    return [...this.#cast.places.keys()];
   }
 
   async losing(heads: readonly (readonly [channel: string, seq: number])[]): Promise<void> {
@@ -138,8 +83,17 @@ export class Crowd {
     this.#journal.write(['lost', this.#journal.now]);
   }
 
+  async pushed(user: string, id: string, count: number, agoMs: number): Promise<void> {
+    this.#journal.write(['pushed', this.#journal.now - Math.round(agoMs), user, id, count]);
+  }
+
+  async rewound(partitions: readonly number[], withinMs: number): Promise<void> {
+    const { now } = this.#journal;
+    this.#journal.write(['rewound', now, Math.max(0, now - withinMs), partitions]);
+  }
+
   get state(): CrowdState {
-    const sum = (of: (device: Device) => number) => this.#devices.reduce((total, device) => total + of(device), 0);
+    const sum = (of: (device: Device) => number) => this.#cast.devices.reduce((total, device) => total + of(device), 0);
     return {
       written: this.#written,
       accepted: this.#accepted,
@@ -151,11 +105,16 @@ export class Crowd {
     };
   }
 
+  get connected(): ConnectedDevice[] {
+    const there = this.#cast.devices.filter(({ away, client }) => !away && client.state === 'live');
+    return there.map(({ user, name }) => ({ user, name }));
+  }
+
   #act(): void {
     const { small, large, http, edit, delete: remove } = SHARE;
     const dice = this.#random.below(1000);
     if (dice < edit + remove) {
-      const device = this.#random.pick(this.#devices);
+      const device = this.#random.pick(this.#cast.devices);
       const at = this.#random.below(device.own.length);
       const own = device.own[at];
       if (own && !device.away) {
@@ -165,9 +124,9 @@ export class Crowd {
       }
     }
     const kind = dice >= 1000 - large ? 'large' : dice >= 1000 - large - small ? 'small' : 'direct';
-    const place = this.#random.pick(this.#byKind.get(kind) ?? this.#byKind.get('direct')!);
+    const place = this.#random.pick(this.#cast.byKind.get(kind) ?? this.#cast.byKind.get('direct')!);
     const user = this.#random.pick(place.members);
-    const device = this.#random.pick(this.#devicesOf.get(user)!);
+    const device = this.#random.pick(this.#cast.devicesOf.get(user)!);
     if (device.away || this.#random.below(1000) < http) this.#post(place.channel, user);
     else this.#write('send', place.channel, device, 0);
   }
@@ -187,7 +146,7 @@ export class Crowd {
     this.#await(n, answer, ({ seq }) => {
       device.reached(channel, seq);
       if (verb !== 'send') return;
-      this.#wrote(channel, device.user, seq);
+      this.#cast.wrote(channel, device.user, seq);
       device.own.push({ channel, seq });
       if (device.own.length > OWN_KEPT) device.own.shift();
     });
@@ -197,16 +156,12 @@ export class Crowd {
   #post(channel: string, user: string): void {
     const n = ++this.#n;
     this.#note(n, 'send', channel, user, -1, 0);
-    const post = () => this.#apis.get(user)!.post({ channel, content: textOf(n), client_id: clientIdOf(n) });
+    const post = () => this.#cast.apis.get(user)!.post({ channel, content: textOf(n), client_id: clientIdOf(n) });
     this.#await(n, insist(post), ({ seq }) => {
-      this.#seen(channel, seq);
-      this.#wrote(channel, user, seq);
+      this.#heardAt = performance.now();
+      this.#cast.seen(channel, seq);
+      this.#cast.wrote(channel, user, seq);
     });
-  }
-
-  #wrote(channel: string, user: string, seq: number): void {
-    const { own } = this.#places.get(channel)!;
-    own.set(user, Math.max(seq, own.get(user) ?? 0));
   }
 
   #note(n: number, verb: Verb, channel: string, user: string, device: number, target: number): void {
@@ -236,9 +191,11 @@ export class Crowd {
   }
 
   #changeMember(): void {
-    const { channel, guest, members } = this.#random.pick(this.#byKind.get('small') ?? [...this.#places.values()]);
+    const { channel, guest, members } = this.#random.pick(
+      this.#cast.byKind.get('small') ?? [...this.#cast.places.values()],
+    );
     if (!guest || guest.busy) return;
-    const api = this.#apis.get(members[0]!)!;
+    const api = this.#cast.apis.get(members[0]!)!;
     const [action, call] = guest.inside
       ? (['removed', () => api.removeMember(channel, guest.user)] as const)
       : (['added', () => api.addMember(channel, guest.user)] as const);
@@ -261,9 +218,12 @@ export class Crowd {
   }
 
   #someoneLeaves(): void {
-    const device = this.#random.pick(this.#devices);
+    const device = this.#random.pick(this.#cast.devices);
     if (!device.free) return;
-    const ms = this.#random.below(LONG_ONE_IN) === 0 ? LONG_MS : this.#random.between(200, 6_000);
+    this.#leaves(device, this.#random.below(LONG_ONE_IN) === 0 ? LONG_MS : this.#random.between(200, 6_000));
+  }
+
+  #leaves(device: Device, ms: number): void {
     const trip = this.#trip(device, ms).finally(() => this.#returning.delete(trip));
     this.#returning.add(trip);
   }
@@ -285,29 +245,22 @@ export class Crowd {
     for (;;) {
       const missing = this.#missing();
       const quietMs = performance.now() - Math.max(started, this.#heardAt);
+      // What is waited for is that nothing happens, and of that there is no event.
       if (quietMs > (missing.length === 0 ? QUIET_MS : withinMs)) return missing.slice(0, 20);
       await sleep(100);
     }
   }
 
   #missing(): string[] {
-    const missing: string[] = [];
-    if (this.#pending > 0) missing.push(`${this.#pending} writes are not accepted`);
-    if (this.#changing > 0) missing.push(`${this.#changing} changes of members are not done`);
-    for (const device of this.#devices) {
-      const name = `${device.user}/${device.name}`;
-      if (device.client.state !== 'live') missing.push(`${name} is not connected`);
-      for (const { channel, last } of this.#placesOf.get(device.user) ?? []) {
-        const shown = device.shown.get(channel) ?? 0;
-        if (shown < last) missing.push(`${name} has ${channel} up to ${shown} of ${last}`);
-      }
-    }
+    const missing = this.#cast.missing();
+    if (this.#pending > 0) missing.unshift(`${this.#pending} writes are not accepted`);
+    if (this.#changing > 0) missing.unshift(`${this.#changing} changes of members are not done`);
     return missing;
   }
 
   async lastWords(withinMs: number): Promise<void> {
-    for (const { channel, members } of this.#places.values()) {
-      for (const user of members) this.#write('send', channel, this.#random.pick(this.#devicesOf.get(user)!), 0);
+    for (const { channel, members } of this.#cast.places.values()) {
+      for (const user of members) this.#write('send', channel, this.#random.pick(this.#cast.devicesOf.get(user)!), 0);
     }
     await this.settle(withinMs);
     await this.#lookAround(withinMs);
@@ -316,39 +269,21 @@ export class Crowd {
   /** Ticks and presence take a moment more than messages. */
   async #lookAround(withinMs: number): Promise<void> {
     for (const deadline = performance.now() + withinMs; ; await sleep(200)) {
-      const screens = this.#devices.map((device) =>
+      const screens = this.#cast.devices.map((device) =>
         device.screen(
-          (channel) => this.#places.get(channel)!.own.get(device.user) ?? 0,
-          (channel, seq) => this.#readByOther(channel, device.user) >= seq,
+          (channel) => this.#cast.places.get(channel)!.own.get(device.user) ?? 0,
+          (channel, seq) => this.#cast.readByOther(channel, device.user) >= seq,
         ),
       );
+      // The library has no event for a tick.
       if (!screens.every(({ final }) => final) && performance.now() < deadline) continue;
       for (const { entries } of screens) for (const entry of entries) this.#journal.write(entry);
       return;
     }
   }
 
-  #readByOther(channel: string, user: string): number {
-    const { members, own } = this.#places.get(channel)!;
-    const other = members.find((member) => member !== user)!;
-    return Math.max(own.get(other) ?? 0, ...this.#devicesOf.get(other)!.map((device) => device.hasRead(channel)));
-  }
-
   async leave(): Promise<void> {
-    await Promise.all(this.#devices.map(({ client }) => client.close({ timeoutMs: 1 })));
+    await Promise.all(this.#cast.devices.map(({ client }) => client.close({ timeoutMs: 1 })));
     await this.#journal.close();
-  }
-}
-
-/** Until it works, or is refused for good. */
-async function insist<T>(call: () => Promise<T>): Promise<T> {
-  for (let waitMs = 100; ; waitMs = Math.min(2_000, waitMs * 2)) {
-    try {
-      return await call();
-    } catch (error) {
-      const passing = error instanceof MillraceError && ['unavailable', 'rate_limited'].includes(error.code);
-      if (!passing) throw error;
-      await sleep(waitMs);
-    }
   }
 }

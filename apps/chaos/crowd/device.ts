@@ -175,6 +175,8 @@ export class Device {
 
   /** The same device, started again with what it had stored. */
   comeBack(): void {
+    const { journal } = this.#options;
+    journal.write(['coming', journal.now, this.index]);
     this.#listening = true;
     this.away = false;
     this.client = this.#open();

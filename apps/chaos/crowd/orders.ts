@@ -22,7 +22,13 @@ export type Order =
   | { order: 'channels' }
   | { order: 'losing'; heads: readonly (readonly [channel: string, seq: number])[] }
   | { order: 'lost' }
+  /** A push was sent, so many milliseconds ago. */
+  | { order: 'pushed'; user: string; id: string; count: number; agoMs: number }
+  /** Within the last so many milliseconds these partitions went back in time. */
+  | { order: 'rewound'; partitions: readonly number[]; withinMs: number }
   | { order: 'state' }
+  /** Which devices are connected at the moment? */
+  | { order: 'connected' }
   /** No more writes; everyone comes back; resolves when all is accepted and shown, or when nothing came for so long. */
   | { order: 'settle'; withinMs: number }
   /** Each member writes once into each channel, and reads on: what watermarks and counts are compared after. */
@@ -42,6 +48,11 @@ export interface CrowdState {
   gaps: number;
 }
 
+export interface ConnectedDevice {
+  user: string;
+  name: string;
+}
+
 export interface Answers {
   gather: undefined;
   go: undefined;
@@ -50,7 +61,10 @@ export interface Answers {
   channels: string[];
   losing: undefined;
   lost: undefined;
+  pushed: undefined;
+  rewound: undefined;
   state: CrowdState;
+  connected: ConnectedDevice[];
   /** What was still missing at the end of the patience; empty when all is well. */
   settle: string[];
   lastWords: undefined;

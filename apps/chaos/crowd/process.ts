@@ -26,8 +26,14 @@ async function obey(order: Order): Promise<unknown> {
       return there().losing(order.heads);
     case 'lost':
       return there().lost();
+    case 'pushed':
+      return there().pushed(order.user, order.id, order.count, order.agoMs);
+    case 'rewound':
+      return there().rewound(order.partitions, order.withinMs);
     case 'state':
       return there().state;
+    case 'connected':
+      return there().connected;
     case 'settle':
       return there().settle(order.withinMs);
     case 'lastWords':

@@ -10,14 +10,13 @@ import { until } from '../../../ops/until.ts';
 import { PARTITIONS } from '../run/arena.ts';
 import { on } from '../run/store.ts';
 import type { Fault } from './fault.ts';
-import { hasReplica, PROMOTION_MS, pickShard, promoted, settled, shardsOf } from './nodes.ts';
+import { hasReplica, PROMOTION_MS, partitionsOf, pickShard, promoted, settled, shardsOf } from './nodes.ts';
 
 const common = {
   topologies: ['sentinel', 'cluster'],
   victims: ['redis'],
   calmS: 6,
   env: { ACK_REPLICAS: '1' },
-  rewinds: true,
 } as const;
 
 /** Nobody was ever told of this password: the replica does not get its connection back. */
@@ -134,21 +133,10 @@ const shardDown: Fault = {
   victims: ['redis'],
   calmS: 10,
   env: { ACK_REPLICAS: '1' },
-  // Who was killed comes back without the last second of its append-only file.
-  rewinds: true,
   async strike(arena, random) {
     const { primary, replicas } = await pickShard(arena.store, random);
     const all = [primary, ...replicas];
-    const slots = (await on(primary, (redis) => redis.call('CLUSTER', 'SLOTS'))) as [
-      number,
-      number,
-      [string, number],
-    ][];
-    const theirs = slots.filter(([, , [, port]]) => port === primary.port);
-    const partitions = Array.from({ length: PARTITIONS }, (_, p) => p).filter((p) => {
-      const slot = keySlot(tagOf(p, PARTITIONS));
-      return theirs.some(([first, last]) => first <= slot && slot <= last);
-    });
+    const partitions = await partitionsOf(primary);
     await arena.tellOutage(partitions);
     // Stopped, so that connections are refused; or silent, so that nothing answers.
     const silent = random.chance(0.5);

@@ -25,14 +25,12 @@ export interface Fault {
   readonly archives?: readonly ArchiveKind[];
   /** Faults of a random mix never share a victim. */
   readonly victims: readonly Victim[];
-  /**
-   * The store may go back in time by it, as a failover does: then events come again under other offsets, and what was on
-   * the wire is not judged.
-   */
-  readonly rewinds?: true;
-  /** Only when it is asked for by its name: with it the verdict excuses what no other fault may do. */
+  /** Only when it is asked for by its name: it takes long, or with it the verdict excuses what no other fault may do. */
   readonly byNameOnly?: true;
-  /** Injects the fault and heals it; resolves when it is healed, with a word on what exactly it did. */
+  /**
+   * Injects the fault and heals it; resolves when it is healed, with a word on what exactly it did. A sleep in it is how long
+   * something lasts, or how far apart strikes are; that something has come about is waited for (`until`).
+   */
   strike(arena: Arena, random: Random): Promise<string>;
   /** How long after healing all is well again, at the latest: the next strike comes no sooner. */
   readonly calmS: number;

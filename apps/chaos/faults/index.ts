@@ -5,10 +5,12 @@ import { archiveFaults } from './archive.ts';
 import { clockFaults } from './clocks.ts';
 import { failoverFaults } from './failover.ts';
 import type { Fault } from './fault.ts';
+import { lateClose } from './late-close.ts';
 import { networkFaults } from './network.ts';
 import { processFaults } from './processes.ts';
 import { redisFaults } from './redis.ts';
 import { resourceFaults } from './resources.ts';
+import { twoVersions } from './versions.ts';
 
 export type { Fault, Victim } from './fault.ts';
 
@@ -20,10 +22,19 @@ export const FAULTS: readonly Fault[] = [
   ...clockFaults,
   ...archiveFaults,
   ...networkFaults,
+  lateClose,
+  twoVersions,
 ];
 
-export function canBeDone(fault: Fault, where: { topology: Topology; archive: ArchiveKind }): boolean {
+export interface Where {
+  topology: Topology;
+  archive: ArchiveKind;
+  /** Whether there are sources of an earlier version. */
+  earlier: boolean;
+}
+
+export function canBeDone(fault: Fault, where: Where): boolean {
   const there =
     (fault.topologies?.includes(where.topology) ?? true) && (fault.archives?.includes(where.archive) ?? true);
-  return there && (fault.needs ?? []).every(canHave);
+  return there && (fault.needs ?? []).every((need) => canHave(need, where));
 }

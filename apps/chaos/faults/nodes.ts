@@ -1,8 +1,12 @@
 /** Who is primary of what at the moment, on Sentinel and on a cluster: a failover changes it. */
+
+import keySlot from 'cluster-key-slot';
 import type { Redis } from 'ioredis';
+import { tagOf } from '../../../lib/partitions/slices.ts';
 import type { RedisServer } from '../../../ops/redis/server.ts';
 import { until } from '../../../ops/until.ts';
 import type { Random } from '../random.ts';
+import { PARTITIONS } from '../run/arena.ts';
 import { on, type Store } from '../run/store.ts';
 
 /** A primary and those that follow it. */
@@ -12,6 +16,7 @@ export interface Shard {
 }
 
 export const PROMOTION_MS = 60_000;
+const ALL = Array.from({ length: PARTITIONS }, (_, p) => p);
 
 type Role = { primary: true; online: number } | { primary: false; port: number; connected: boolean };
 
@@ -41,6 +46,49 @@ export async function shardsOf(store: Store): Promise<Shard[]> {
         .filter(({ role }) => role?.primary === false && role.port === primary.port)
         .map(({ server }) => server),
     }));
+}
+
+/** Of a node of a cluster. */
+export async function partitionsOf(primary: RedisServer): Promise<number[]> {
+  const slots = (await on(primary, (redis) => redis.call('CLUSTER', 'SLOTS'))) as [number, number, [string, number]][];
+  const theirs = slots.filter(([, , [, port]]) => port === primary.port);
+  return ALL.filter((p) => {
+    const slot = keySlot(tagOf(p, PARTITIONS));
+    return theirs.some(([first, last]) => first <= slot && slot <= last);
+  });
+}
+
+/** Which processes are primaries, and which of them has each partition; nobody where that cannot be told. */
+export interface Holders {
+  living: ReadonlySet<string>;
+  of: ReadonlyMap<number, string>;
+}
+
+export async function holdersIn(store: Store): Promise<Holders> {
+  const living = new Set<string>();
+  const of = new Map<number, string>();
+  const look = async ({ primary }: Shard) => {
+    const info = await on(primary, (redis) => redis.info('server'));
+    const name = `${primary.port} ${/run_id:(\w+)/.exec(info)?.[1]}`;
+    living.add(name);
+    for (const p of store.cluster ? await partitionsOf(primary) : ALL) of.set(p, name);
+  };
+  // Who does not answer is not told of.
+  await Promise.allSettled((await shardsOf(store)).map(look));
+  return { living, of };
+}
+
+/**
+ * The partitions that may have gone back in time: who had them is no primary any more, and its heir goes on from what it
+ * had, or was started again, and goes on from its file. A slot that moved from one to the other does not; nor does a
+ * standalone server, which syncs each write.
+ */
+export function rewound(before: Holders, after: Holders, { topology }: Pick<Store, 'topology'>): number[] {
+  if (topology === 'standalone') return [];
+  return ALL.filter((p) => {
+    const had = before.of.get(p);
+    return had === undefined || !after.of.has(p) || !after.living.has(had);
+  });
 }
 
 export async function pickShard(store: Store, random: Random): Promise<Shard> {

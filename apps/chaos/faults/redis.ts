@@ -38,7 +38,6 @@ const flushed: Fault = {
   topologies: ['standalone'],
   // The archiver is not struck at the same time: what it is behind with is lost.
   victims: ['redis', 'archiver', 'archive'],
-  rewinds: true,
   byNameOnly: true,
   // Registrations come back with the sweep of each gateway, which takes 30 s.
   calmS: 35,

@@ -3,7 +3,10 @@ import type { Tick } from '../../../lib/client/index.ts';
 import type { Findings } from './findings.ts';
 import { type Entry, readJournal, type Verb } from './journal.ts';
 import { Losses } from './losses.ts';
+import { Pushes } from './pushes.ts';
+import { Rewinds } from './rewinds.ts';
 import { Spared } from './spared.ts';
+import { Watermarks } from './watermarks.ts';
 import { Wire } from './wire.ts';
 
 export interface Write {
@@ -18,6 +21,7 @@ export interface Write {
   target: number;
   /** 0 until it is accepted. */
   seq: number;
+  doneAt: number;
   id: string;
   refused: boolean;
 }
@@ -49,21 +53,9 @@ export interface Phase {
   longestStallMs: number;
 }
 
-export interface Mark {
-  delivered: number;
-  read: number;
-}
-
-interface ReceiptSeen extends Mark {
-  at: number;
-  channel: string;
-  user: string;
-  device: number;
-  /** What they had done by then, as far as the file tells. */
-  known: Mark;
-}
-
 const ADDED = 'added ';
+/** A gateway's sweep, by which sessions are registered again when all was lost. */
+const REGISTERED_AGAIN_MS = 35_000;
 
 export class Account {
   readonly phases: Phase[] = [{ name: 'none', from: 0, accepted: 0, longestStallMs: 0 }];
@@ -76,21 +68,19 @@ export class Account {
   readonly accepted = new Map<string, Map<number, Write>>();
   /** Accepted under a number that was given to another one later. */
   readonly displaced: Write[] = [];
-  /** channel → user → what they did, as far as the file has been read. */
-  readonly marks = new Map<string, Map<string, Mark>>();
+  readonly watermarks = new Watermarks();
   readonly changes: { channel: string; user: string; action: string; done: boolean; inDoubt: boolean }[] = [];
   readonly ticks: { device: number; channel: string; seq: number; tick: Tick }[] = [];
   readonly #changeOf = new Map<number, (typeof this.changes)[number] & { at: number; doneAt: number }>();
-  readonly #doubtful: ReceiptSeen[] = [];
-  /** channel and user → the seqs of their joining. */
-  readonly #joined = new Map<string, Set<number>>();
   readonly spared: Spared;
   readonly losses = new Losses();
+  readonly rewinds: Rewinds;
+  readonly pushes = new Pushes();
   showings = 0;
-  receipts = 0;
 
   private constructor(partitions: number) {
     this.spared = new Spared(partitions);
+    this.rewinds = new Rewinds(partitions);
   }
 
   static async read(file: string, findings: Findings, partitions: number): Promise<Account> {
@@ -99,15 +89,11 @@ export class Account {
     for (const change of account.#changeOf.values()) {
       change.inDoubt = change.done && account.losses.mayTakeWhatWas(change.at, change.doneAt);
     }
-    account.#judgeReceipts(findings);
+    account.watermarks.judge(account.writes, (device) => account.devices[device]!.name, findings);
     account.spared.judge(findings);
+    account.pushes.judge(account, findings);
     account.#judgeTicks(findings);
     return account;
-  }
-
-  mark(channel: string, user: string): Mark {
-    const marks = got(this.marks, channel, () => new Map<string, Mark>());
-    return got(marks, user, () => ({ delivered: 0, read: 0 }));
   }
 
   get #phase(): number {
@@ -118,6 +104,7 @@ export class Account {
     switch (entry[0]) {
       case 'device': {
         const [, , user, device] = entry;
+        this.pushes.device(user, this.devices.length);
         this.devices.push({ name: `${user}/${device}`, user, shown: new Map(), wire: new Wire(), gaps: 0, since: 0 });
         return;
       }
@@ -126,12 +113,17 @@ export class Account {
         return;
       case 'outage':
         this.spared.outage(entry[2]);
+        this.pushes.outage(entry[1], entry[2].length > 0);
         return;
       case 'losing':
         this.losses.losing(entry[1], entry[2]);
         return;
       case 'lost':
         this.losses.lost(entry[1]);
+        this.rewinds.addAll(entry[1], entry[1] + REGISTERED_AGAIN_MS);
+        return;
+      case 'rewound':
+        this.rewinds.add(entry[3], entry[2], entry[1]);
         return;
       case 'channel':
         this.channels.set(entry[2], entry[3]);
@@ -139,12 +131,25 @@ export class Account {
       case 'write': {
         const [, at, n, verb, channel, user, device, target] = entry;
         const phase = this.#phase;
-        this.writes[n] = { n, at, phase, verb, channel, user, device, target, seq: 0, id: '', refused: false };
+        this.writes[n] = {
+          n,
+          at,
+          phase,
+          verb,
+          channel,
+          user,
+          device,
+          target,
+          seq: 0,
+          doneAt: 0,
+          id: '',
+          refused: false,
+        };
         this.spared.wrote(this.writes[n]);
         return;
       }
       case 'accepted':
-        this.#accept(entry[2], entry[3], entry[4], entry[5], findings);
+        this.#accept(entry, findings);
         return;
       case 'refused': {
         const write = this.writes[entry[2]];
@@ -165,19 +170,23 @@ export class Account {
         return;
       case 'read': {
         const [, , device, channel, seq] = entry;
-        raise(this.mark(channel, this.devices[device]!.user), { delivered: seq, read: seq });
+        this.watermarks.raise(channel, this.devices[device]!.user, { delivered: seq, read: seq });
         return;
       }
-      case 'receipt': {
-        const [, at, device, channel, user, delivered, read] = entry;
-        this.receipts++;
-        const known = this.mark(channel, user);
-        if (delivered <= known.delivered && read <= known.read) return;
-        // It may be by an own write whose `accepted` is still on its way.
-        this.#doubtful.push({ at, channel, user, device, delivered, read, known: { ...known } });
+      case 'receipt':
+        this.watermarks.receipt(entry);
         return;
-      }
+      case 'token':
+        this.pushes.token(this.devices[entry[2]]!.user);
+        return;
+      case 'pushed':
+        this.pushes.pushed(entry, this.#phase === 0);
+        return;
+      case 'coming':
+        this.pushes.coming(this.devices[entry[2]]!.user, entry[2], entry[1]);
+        return;
       case 'left':
+        this.pushes.left(this.devices[entry[2]]!.user, entry[2], entry[1]);
         this.devices[entry[2]]!.since = Number.POSITIVE_INFINITY;
         return;
       case 'back':
@@ -212,8 +221,9 @@ export class Account {
     }
   }
 
-  #accept(n: number, channel: string, seq: number, id: string, findings: Findings): void {
+  #accept([, at, n, channel, seq, id]: Extract<Entry, { 0: 'accepted' }>, findings: Findings): void {
     const write = this.writes[n]!;
+    write.doneAt = at;
     write.seq = seq;
     write.id = id;
     this.phases[write.phase]!.accepted++;
@@ -226,13 +236,14 @@ export class Account {
     bySeq.set(seq, write);
     if (channel !== write.channel) findings.add('strange', `${describe(write)}: accepted in ${channel}`, write.phase);
     // An edit or a delete is no message, and reads nothing; whether it counts as received is left open.
-    if (write.verb === 'send') raise(this.mark(channel, write.user), { delivered: seq, read: seq });
+    if (write.verb === 'send') this.watermarks.raise(channel, write.user, { delivered: seq, read: seq });
   }
 
   #show([, at, index, type, channel, seq, id, n, text]: Extract<Entry, { 0: 'shown' }>, findings: Findings): void {
     const device = this.devices[index]!;
     const showing = got(device.shown, channel, (): Showing => ({ times: new Map(), ids: new Map(), odd: [], last: 0 }));
     this.showings++;
+    this.pushes.shown(device.user, id, at, this.#phase === 0);
     const write = n === null ? undefined : this.writes[n];
     const name = () => `${device.name}: ${channel} ${seq} (${type} ${n ?? id})`;
     const times = (showing.times.get(seq) ?? 0) + 1;
@@ -243,13 +254,8 @@ export class Account {
     else if (seq <= showing.last) findings.add('outOfOrder', `${name()} after ${showing.last}`, write?.phase);
     showing.last = Math.max(seq, showing.last);
     if (n !== null && text !== undefined) showing.odd.push({ seq, n, type, text });
-    raise(this.mark(channel, device.user), { delivered: seq, read: 0 });
-    // Whoever joins has read up to there.
-    if (type === 'member' && text?.startsWith(ADDED)) {
-      const user = text.slice(ADDED.length);
-      raise(this.mark(channel, user), { delivered: seq, read: seq });
-      got(this.#joined, `${channel} ${user}`, () => new Set<number>()).add(seq);
-    }
+    this.watermarks.raise(channel, device.user, { delivered: seq, read: 0 });
+    if (type === 'member' && text?.startsWith(ADDED)) this.watermarks.joined(channel, text.slice(ADDED.length), seq);
     if (!write || times > 1) return;
     // Whoever left on purpose has nobody to blame for the time.
     const phase = this.phases[write.phase]!;
@@ -262,33 +268,9 @@ export class Account {
     for (const { device, channel, seq, tick } of this.ticks) {
       const { user, name } = this.devices[device]!;
       const other = this.channels.get(channel)?.find((member) => member !== user);
-      const { delivered, read } = this.mark(channel, other ?? user);
+      const { delivered, read } = this.watermarks.of(channel, other ?? user);
       const should: Tick = read >= seq ? 'read' : delivered >= seq ? 'delivered' : 'sent';
       if (tick !== should) findings.add('ticks', `${name}: ${channel} ${seq} has the tick ${tick}, not ${should}`);
-    }
-  }
-
-  /** A watermark may come of what its user wrote, before they know that it is accepted. */
-  #judgeReceipts(findings: Findings): void {
-    const own = new Map<string, Write[]>();
-    if (this.#doubtful.length > 0) {
-      for (const write of this.writes) {
-        if (!write || write.seq === 0) continue;
-        const key = `${write.channel} ${write.user}`;
-        const mine = own.get(key);
-        if (mine) mine.push(write);
-        else own.set(key, [write]);
-      }
-    }
-    for (const { at, channel, user, device, delivered, read, known } of this.#doubtful) {
-      const key = `${channel} ${user}`;
-      const wrote = (own.get(key) ?? []).filter((write) => write.at <= at).map(({ seq }) => seq);
-      const reached = Math.max(0, ...wrote, ...(this.#joined.get(key) ?? []));
-      if (delivered <= Math.max(known.delivered, reached) && read <= Math.max(known.read, reached)) continue;
-      findings.add(
-        'receipts',
-        `${this.devices[device]!.name} at ${at} ms: ${user} had ${delivered}, read ${read} of ${channel}`,
-      );
     }
   }
 }
@@ -299,11 +281,6 @@ function got<K, V>(map: Map<K, V>, key: K, make: () => V): V {
   const made = make();
   map.set(key, made);
   return made;
-}
-
-export function raise(mark: Mark, { delivered, read }: Mark): void {
-  mark.delivered = Math.max(mark.delivered, delivered, read);
-  mark.read = Math.max(mark.read, read);
 }
 
 export function describe({ verb, n, user, channel, seq, at }: Write): string {

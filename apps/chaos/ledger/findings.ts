@@ -18,6 +18,9 @@ export const PROMISES = {
   receipts: 'watermarks that say more than was received and read, or in the end less',
   ticks: 'ticks that do not say how far the other one came',
   unread: 'conversation lists whose counts or marks are wrong',
+  unpushed: 'to somebody who was away with all devices, and no push woke them for it',
+  pushedWrongly:
+    'pushes to one without a token, for one’s own message, or, more than one in a hundred, for what is acked',
   presence: 'people who are connected, and read as offline',
   noticed: 'outages of some shards that those on the others noticed',
   complaints: 'what devices and processes complained about',

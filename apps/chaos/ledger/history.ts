@@ -46,8 +46,7 @@ export class ChannelHistory {
     return this.#account.losses.mayTake(this.channel, seq);
   }
 
-  /** `wire`: whether also by what the server sent. */
-  judge({ wire }: { wire: boolean }): void {
+  judge(): void {
     this.#judgeRows();
     this.#judgeChanges();
     const first = this.#account.channels.get(this.channel) ?? [];
@@ -56,7 +55,7 @@ export class ChannelHistory {
       ...this.#account.changes.filter((c) => c.channel === this.channel).map((c) => c.user),
     ]);
     for (const device of this.#account.devices) {
-      if (users.has(device.user)) this.#judgeDevice(device, first.includes(device.user), wire);
+      if (users.has(device.user)) this.#judgeDevice(device, first.includes(device.user));
       else if (device.shown.has(this.channel))
         this.#findings.add('strange', `${device.name} was shown ${this.channel}`);
     }
@@ -161,7 +160,7 @@ export class ChannelHistory {
     return intervals;
   }
 
-  #judgeDevice(device: DeviceAccount, always: boolean, wire: boolean): void {
+  #judgeDevice(device: DeviceAccount, always: boolean): void {
     const { channel } = this;
     const showing = device.shown.get(channel);
     const intervals = this.#intervals(device.user);
@@ -174,7 +173,8 @@ export class ChannelHistory {
       const name = () => `${device.name}: ${channel} ${seq} (${write ? describe(write) : row.type})`;
       // The device that wrote it has it from its `accepted`.
       const own = write !== undefined && write.device >= 0 && this.#account.devices[write.device] === device;
-      if (wire && !own && !device.wire.has(channel, seq)) this.#findings.add('unsent', name(), write?.phase);
+      const rewound = this.#account.rewinds.touch(device.user, write?.at ?? 0, write?.at ?? Number.POSITIVE_INFINITY);
+      if (!rewound && !own && !device.wire.has(channel, seq)) this.#findings.add('unsent', name(), write?.phase);
       const id = showing?.ids.get(seq);
       if (id !== undefined) {
         if (id !== row.id) this.#findings.add('strange', `${name()}: shown as ${id}`, write?.phase);

@@ -21,6 +21,8 @@ export type Entry =
   /** Redis is about to lose everything, and has; `heads`: the last number that the archive has of each channel. */
   | [kind: 'losing', at: number, heads: readonly (readonly [channel: string, seq: number])[]]
   | [kind: 'lost', at: number]
+  /** At some time since then these partitions went back in time: their primary is another one, or was started again. */
+  | [kind: 'rewound', at: number, since: number, partitions: readonly number[]]
   /** Its members when it was made; `guests` come and go. */
   | [kind: 'channel', at: number, channel: string, members: readonly string[]]
   /** Before it leaves. `device` is -1 for what goes over HTTP; `target` is the seq of what is edited or deleted, else 0. */
@@ -57,8 +59,13 @@ export type Entry =
   | [kind: 'told', at: number, device: number, session: number, heads: readonly [channel: string, seq: number][]]
   | [kind: 'read', at: number, device: number, channel: string, seq: number]
   | [kind: 'receipt', at: number, device: number, channel: string, user: string, delivered: number, read: number]
-  /** A device left on purpose; it is back when it has caught up (`live`). */
+  /** A device has a push token. */
+  | [kind: 'token', at: number, device: number]
+  /** A device of this user was woken: for this message, and so many in all. */
+  | [kind: 'pushed', at: number, user: string, id: string, count: number]
+  /** A device left on purpose; begins to come back; and is back when it has caught up (`live`). */
   | [kind: 'left', at: number, device: number]
+  | [kind: 'coming', at: number, device: number]
   | [kind: 'back', at: number, device: number]
   | [kind: 'gap', at: number, device: number, channels: number]
   /** A member is to be added or removed; and has been, as far as the answer says. */

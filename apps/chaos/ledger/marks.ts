@@ -31,7 +31,7 @@ async function receipts(
 ): Promise<WrongMark[]> {
   const told = await api.loadReceipts(channel);
   return told.flatMap(({ user, delivered, read }) => {
-    const should = account.mark(channel, user);
+    const should = account.watermarks.of(channel, user);
     const ahead = delivered > should.delivered || read > should.read;
     // Guests come and go, and their watermarks with them: theirs must not lie, and may be behind.
     const behind = members.includes(user) && (delivered < should.delivered || read < should.read);
@@ -55,7 +55,7 @@ async function conversations(
   for (const { channel, last_seq, read_seq, unread } of list) {
     const rows = histories.get(channel)?.rows;
     if (!rows || !account.channels.get(channel)?.includes(user)) continue;
-    const { read } = account.mark(channel, user);
+    const { read } = account.watermarks.of(channel, user);
     const last = rows.at(-1)?.seq ?? 0;
     const after = rows.filter((row) => row.seq > read);
     const least = after.filter((row) => row.type === 'message' && row.from !== user && row.deleted !== true).length;

@@ -16,11 +16,6 @@ export interface Evidence {
   /** How long archive and watermarks may take to follow. */
   withinMs: number;
   api: (user: string) => MillraceApi;
-  /**
-   * The store may have gone back in time, by a failover or worse: then events come again under new offsets, and devices
-   * fill holes from history. What they show is judged all the same, what was on the wire is not.
-   */
-  rewinds: boolean;
 }
 
 export interface Verdict {
@@ -34,6 +29,11 @@ export interface Verdict {
   showings: number;
   receipts: number;
   gaps: number;
+  /** Messages to people who were away with all devices, one of which has a push token; and pushes. */
+  owedPushes: number;
+  pushes: number;
+  /** For what had been acked, before anything was struck. */
+  vainPushes: number;
   /** How those fared who had nothing to do with an outage, if there was one. */
   spared?: string;
   /** Accepted, not archived yet, and gone with a Redis that lost everything. */
@@ -42,7 +42,7 @@ export interface Verdict {
 }
 
 export async function judge(evidence: Evidence): Promise<Verdict> {
-  const { file, archive, partitions, withinMs, api, rewinds } = evidence;
+  const { file, archive, partitions, withinMs, api } = evidence;
   const findings = new Findings();
   const account = await Account.read(file, findings, partitions);
   const writes = account.writes.filter((write) => write !== undefined);
@@ -55,11 +55,14 @@ export async function judge(evidence: Evidence): Promise<Verdict> {
   const histories = new Map<string, ChannelHistory>();
   for (const channel of account.channels.keys()) {
     const last = [...(account.accepted.get(channel)?.keys() ?? [])].reduce((most, seq) => Math.max(most, seq), 0);
+    // Another process writes into the archive: it can only be looked at again.
     while ((await archive.lastSeq(channel)) < last && !late()) await sleep(100);
     histories.set(channel, new ChannelHistory(channel, await rowsOf(archive, channel), account, findings));
   }
-  for (const history of histories.values()) history.judge({ wire: !rewinds });
-  if (!rewinds) for (const { name, wire } of account.devices) wire.judge(name, findings);
+  for (const history of histories.values()) history.judge();
+  for (const { name, user, wire } of account.devices) {
+    wire.judge(name, findings, (from, to) => account.rewinds.touch(user, from, to));
+  }
 
   let wrong = await wrongMarks(account, histories, api);
   while (wrong.length > 0 && !late()) {
@@ -77,8 +80,11 @@ export async function judge(evidence: Evidence): Promise<Verdict> {
     deletes: count('delete'),
     changes: account.changes.filter(({ done }) => done).length,
     showings: account.showings,
-    receipts: account.receipts,
+    receipts: account.watermarks.told,
     gaps: account.devices.reduce((sum, { gaps }) => sum + gaps, 0),
+    owedPushes: account.pushes.owed,
+    pushes: account.pushes.sent,
+    vainPushes: account.pushes.vain,
     forgotten: [...histories.values()].reduce((sum, history) => sum + history.forgotten, 0),
     ...(account.spared.told === undefined ? {} : { spared: account.spared.told }),
     findings,

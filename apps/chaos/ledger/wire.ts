@@ -7,6 +7,7 @@ import type { Findings } from './findings.ts';
 import type { Entry } from './journal.ts';
 
 interface Session {
+  from: number;
   offset: string;
   /** channel → the highest seq, and the ids of the latest, by seq modulo RECENT. */
   channels: Map<string, { last: number; recent: string[] }>;
@@ -20,13 +21,13 @@ interface Channel {
   excused: number;
 }
 
-type Wrong = [promise: 'sentTwice' | 'sentOutOfOrder', what: string];
+type Wrong = 'sentTwice' | 'sentOutOfOrder';
 
 export class Wire {
   /** The latest ones: a device has two for a moment when a server goes away. */
   readonly #sessions = new Map<number, Session>();
   readonly #channels = new Map<string, Channel>();
-  readonly #wrong: Wrong[] = [];
+  readonly #wrong: { promise: Wrong; what: string; from: number; at: number }[] = [];
 
   #channel(name: string): Channel {
     const known = this.#channels.get(name);
@@ -39,17 +40,19 @@ export class Wire {
   sent([, at, , number, channel, seq, id, offset]: Extract<Entry, { 0: 'sent' }>): void {
     let session = this.#sessions.get(number);
     if (!session) {
-      session = { offset: '0-0', channels: new Map() };
+      session = { from: at, offset: '0-0', channels: new Map() };
       this.#sessions.set(number, session);
       this.#sessions.delete(number - 3);
     }
     const known = session.channels.get(channel) ?? { last: 0, recent: [] };
     session.channels.set(channel, known);
-    const what = () => `${channel} ${seq} at ${at} ms, as ${offset}`;
-    if (known.recent[seq % RECENT] === id) this.#wrong.push(['sentTwice', what()]);
-    else if (seq <= known.last) this.#wrong.push(['sentOutOfOrder', `${what()}, after ${known.last}`]);
-    else if (compareOffsets(offset, session.offset) <= 0)
-      this.#wrong.push(['sentOutOfOrder', `${what()}, after ${session.offset}`]);
+    const { from } = session;
+    const wrong = (promise: Wrong, after: string | number) => {
+      this.#wrong.push({ promise, what: `${channel} ${seq} at ${at} ms, as ${offset}, after ${after}`, from, at });
+    };
+    if (known.recent[seq % RECENT] === id) wrong('sentTwice', known.last);
+    else if (seq <= known.last) wrong('sentOutOfOrder', known.last);
+    else if (compareOffsets(offset, session.offset) <= 0) wrong('sentOutOfOrder', session.offset);
     known.recent[seq % RECENT] = id;
     known.last = Math.max(known.last, seq);
     session.offset = offset;
@@ -69,7 +72,10 @@ export class Wire {
     return known !== undefined && (known.sent[seq] === true || seq <= known.excused);
   }
 
-  judge(device: string, findings: Findings): void {
-    for (const [promise, what] of this.#wrong) findings.add(promise, `${device}: ${what}`);
+  /** `excuses`: for what happened in a session between these two times. */
+  judge(device: string, findings: Findings, excuses: (from: number, to: number) => boolean = () => false): void {
+    for (const { promise, what, from, at } of this.#wrong) {
+      if (!excuses(from, at)) findings.add(promise, `${device}: ${what}`);
+    }
   }
 }

@@ -3,7 +3,7 @@ import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { temporaryFolder } from '../../../ops/reaper.ts';
-import type { Edit } from './mutants.ts';
+import type { Edit } from './mutant.ts';
 
 const HERE = fileURLToPath(new URL('../../../', import.meta.url));
 const SOURCES = ['apps', 'lib', 'lua', 'ops', 'package.json'];

@@ -3,6 +3,7 @@
  *
  *     crowd ─▶ clients, slowClients ─▶ gateways ─▶ gatewayRedis ─▶ Redis
  *                                      workers ──▶ workerRedis ──▶ Redis       (proxies of ops/proxy.ts)
+ *                                      pushers ──▶ fcm
  *
  * On Sentinel and on a cluster, whose nodes say themselves where they are, processes reach Redis without a proxy.
  */
@@ -11,9 +12,11 @@ import { pino } from 'pino';
 import { openArchive } from '../../../lib/archive/index.ts';
 import { type Cassandra, startCassandra } from '../../../ops/cassandra/cassandra.ts';
 import { Deployment, type MillraceProcess, type ProcessRole } from '../../../ops/deployment.ts';
+import { FcmStandIn } from '../../../ops/fcm-stand-in.ts';
 import { type ProxyTarget, TcpProxy } from '../../../ops/proxy.ts';
 import { temporaryFolder } from '../../../ops/reaper.ts';
 import { until } from '../../../ops/until.ts';
+import type { ConnectedDevice } from '../crowd/orders.ts';
 import type { Random } from '../random.ts';
 import { Disk } from './disk.ts';
 import { type Need, type Store, startStore, type Topology } from './store.ts';
@@ -26,6 +29,12 @@ export type ArchiveKind = (typeof ARCHIVES)[number];
 
 export const PARTITIONS = 16;
 
+export interface Earlier {
+  root: string;
+  commit: string;
+}
+export type Version = 'present' | 'earlier';
+
 export interface ArenaOptions {
   topology: Topology;
   archive: ArchiveKind;
@@ -37,11 +46,15 @@ export interface ArenaOptions {
   nodeArgs?: readonly string[];
   /** The folder whose sources run; this repository without it. */
   root?: string;
+  /** Sources of an earlier version, for a fault that runs both. */
+  earlier?: Earlier;
   say: (line: string) => void;
   /** Told which partitions are down from now on. */
   onOutage?: (partitions: readonly number[]) => Promise<void>;
   /** Notes what the archive has by now, lets it happen, and notes that it has. */
   onLoss?: (lose: () => Promise<unknown>) => Promise<void>;
+  /** Which devices of the crowd are connected at the moment. */
+  whoIsConnected?: () => Promise<readonly ConnectedDevice[]>;
 }
 
 export class Arena {
@@ -55,18 +68,23 @@ export class Arena {
   /** Only on a standalone Redis. */
   readonly gatewayRedis: TcpProxy | undefined;
   readonly workerRedis: TcpProxy | undefined;
+  readonly fcm: FcmStandIn;
   readonly say: (line: string) => void;
   readonly #onOutage: ArenaOptions['onOutage'];
   readonly #onLoss: ArenaOptions['onLoss'];
+  readonly #whoIsConnected: ArenaOptions['whoIsConnected'];
+  readonly #noticed: string[] = [];
   readonly #running = new Map<Role, MillraceProcess[]>(ROLES.map((role) => [role, []]));
-  readonly #gateways: Deployment;
-  readonly #workers: Deployment;
+  readonly earlier: Earlier | undefined;
+  readonly #gateways: Record<Version, Deployment>;
+  readonly #workers: Record<Version, Deployment>;
 
   private constructor(
     options: ArenaOptions,
     parts: Pick<Arena, 'store' | 'cassandra' | 'archiveDisk' | 'archiveUrl' | 'gatewayRedis' | 'workerRedis'> & {
       clients: TcpProxy;
       slowClients: TcpProxy;
+      fcm: FcmStandIn;
     },
   ) {
     this.store = parts.store;
@@ -77,25 +95,33 @@ export class Arena {
     this.workerRedis = parts.workerRedis;
     this.clients = parts.clients;
     this.slowClients = parts.slowClients;
+    this.fcm = parts.fcm;
     this.say = options.say;
     this.#onOutage = options.onOutage;
     this.#onLoss = options.onLoss;
-    const behind = (proxy: TcpProxy | undefined) =>
+    this.#whoIsConnected = options.whoIsConnected;
+    this.earlier = options.earlier;
+    const started = (proxy: TcpProxy | undefined, from: { root?: string; nodeArgs?: readonly string[] }) =>
       new Deployment({
         redisUrl: proxy ? `redis://${proxy.address}` : this.store.url,
         archiveUrl: this.archiveUrl,
-        env: { PARTITIONS: String(PARTITIONS), ...options.env },
-        ...(options.nodeArgs ? { nodeArgs: options.nodeArgs } : {}),
-        ...(options.root ? { root: options.root } : {}),
+        env: { PARTITIONS: String(PARTITIONS), ...this.fcm.env, ...options.env },
+        ...(from.nodeArgs ? { nodeArgs: from.nodeArgs } : {}),
+        ...(from.root ? { root: from.root } : {}),
       });
+    const behind = (proxy: TcpProxy | undefined): Record<Version, Deployment> => {
+      const { nodeArgs = [], root = '', earlier } = options;
+      return { present: started(proxy, { nodeArgs, root }), earlier: started(proxy, { root: earlier?.root ?? root }) };
+    };
     this.#gateways = behind(this.gatewayRedis);
     this.#workers = behind(this.workerRedis);
   }
 
   static async start(options: ArenaOptions): Promise<Arena> {
-    const [store, cassandra] = await Promise.all([
+    const [store, cassandra, fcm] = await Promise.all([
       startStore(options.topology, options.needs),
       options.archive === 'cassandra' ? startCassandra({ dir: temporaryFolder('cassandra') }) : undefined,
+      FcmStandIn.start(),
     ]);
     const archiveDisk = !cassandra && options.needs?.has('disks') ? new Disk('archive-disk') : undefined;
     const folder = archiveDisk?.folder ?? temporaryFolder('chaos');
@@ -111,7 +137,7 @@ export class Arena {
     ]);
     const archiveUrl = cassandra?.url ?? `sqlite:${join(folder, 'archive.sqlite')}`;
     const proxies = { clients, slowClients, gatewayRedis, workerRedis };
-    arena = new Arena(options, { store, cassandra, archiveDisk, archiveUrl, ...proxies });
+    arena = new Arena(options, { store, cassandra, archiveDisk, archiveUrl, fcm, ...proxies });
     try {
       await applySchema(archiveUrl);
       for (const role of ROLES) {
@@ -130,8 +156,8 @@ export class Arena {
   }
 
   /** Another process of the role, once it serves. */
-  async add(role: Role): Promise<MillraceProcess> {
-    const started = await (role === 'gateway' ? this.#gateways : this.#workers).start(role);
+  async add(role: Role, version: Version = 'present'): Promise<MillraceProcess> {
+    const started = await (role === 'gateway' ? this.#gateways : this.#workers)[version].start(role);
     this.#running.get(role)!.push(started);
     return started;
   }
@@ -164,6 +190,15 @@ export class Arena {
     await this.#onLoss?.(lose);
   }
 
+  async connected(): Promise<readonly ConnectedDevice[]> {
+    return (await this.#whoIsConnected?.()) ?? [];
+  }
+
+  /** A fault saw itself that something is wrong. */
+  complain(what: string): void {
+    this.#noticed.push(what);
+  }
+
   /** From its files, at its old address. */
   async reviveCassandra(): Promise<void> {
     const { dir, stop } = this.cassandra!;
@@ -173,20 +208,26 @@ export class Arena {
   }
 
   token(user: string, options: { admin?: boolean } = {}): string {
-    return this.#gateways.token(user, options);
+    return this.#gateways.present.token(user, options);
   }
 
-  /** What the processes logged that no fault excuses. */
+  get #deployments(): Deployment[] {
+    return [this.#gateways, this.#workers].flatMap((versions) => Object.values(versions));
+  }
+
+  /** What the processes logged that no fault excuses, and what faults complained about. */
   complaints(): string[] {
-    return [...this.#gateways.processes, ...this.#workers.processes]
+    const logged = this.#deployments
+      .flatMap(({ processes }) => [...processes])
       .flatMap((process) => process.log)
       .filter((line) => /"level":60|unhandled/i.test(line));
+    return [...this.#noticed, ...logged];
   }
 
   async stop(): Promise<void> {
-    await Promise.all([this.#gateways.stop(), this.#workers.stop()]);
+    await Promise.all(this.#deployments.map((deployment) => deployment.stop()));
     await Promise.all([this.clients, this.slowClients, this.gatewayRedis, this.workerRedis].map((p) => p?.close()));
-    await Promise.all([this.store.stop(), this.cassandra?.stop()]);
+    await Promise.all([this.fcm.stop(), this.store.stop(), this.cassandra?.stop()]);
     this.archiveDisk?.remove();
   }
 }
@@ -200,7 +241,7 @@ async function applySchema(archiveUrl: string): Promise<void> {
   }
 }
 
-function addressOf(process: MillraceProcess): ProxyTarget {
+export function addressOf(process: MillraceProcess): ProxyTarget {
   const { hostname, port } = new URL(process.address);
   return { host: hostname, port: Number(port) };
 }

@@ -3,7 +3,7 @@
  * ever under a steady load ends a deployment that nobody restarts.
  */
 import { residentBytes } from '../../../ops/resident.ts';
-import type { Edit } from '../mutants/mutants.ts';
+import type { Edit } from '../mutants/mutant.ts';
 import { type Arena, ROLES } from './arena.ts';
 import { on } from './store.ts';
 

@@ -67,6 +67,9 @@ export function linesOf({ verdict, settledMs, ledger }: Outcome): string[] {
     `${verdict.accepted} writes accepted (${verdict.edits} edits, ${verdict.deletes} deletes), ${verdict.changes} changes of members, ` +
       `${verdict.showings} showings, ${verdict.receipts} receipts, ${verdict.gaps} gaps; settled ${(settledMs / 1000).toFixed(1)} s after the last write`,
   ];
+  lines.push(
+    `${verdict.owedPushes} messages to people who were away and have a push token; ${verdict.pushes} pushes, ${verdict.vainPushes} of them in vain`,
+  );
   if (verdict.spared) lines.push(verdict.spared);
   if (verdict.forgotten > 0)
     lines.push(`${verdict.forgotten} writes were accepted and not archived yet when Redis lost everything`);

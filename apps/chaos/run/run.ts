@@ -9,9 +9,10 @@ import { MillraceApi } from '../../../lib/client/index.ts';
 import { temporaryFolder } from '../../../ops/reaper.ts';
 import { CrowdProcess } from '../crowd/handle.ts';
 import type { Fault } from '../faults/index.ts';
+import { holdersIn, rewound } from '../faults/nodes.ts';
 import { judge, type Verdict } from '../ledger/verdict.ts';
 import { Random } from '../random.ts';
-import { type ArchiveKind, Arena, PARTITIONS } from './arena.ts';
+import { type ArchiveKind, Arena, type Earlier, PARTITIONS } from './arena.ts';
 import { type Curve, MemoryWatch } from './memory.ts';
 import { mixOf, planOf } from './plan.ts';
 import type { Topology } from './store.ts';
@@ -32,6 +33,8 @@ export interface RunOptions {
   nodeArgs?: readonly string[];
   /** The folder whose sources run and are judged: a mutant's; this repository without it. */
   root?: string;
+  /** Sources of an earlier version, for `two-versions`. */
+  earlier?: Earlier;
   env?: Record<string, string>;
   /** After the last write: how long nothing may come before what is missing counts as lost. */
   settleMs: number;
@@ -76,10 +79,18 @@ export async function run(options: RunOptions): Promise<Outcome> {
     await lose();
     await crowd.obey({ order: 'lost' });
   };
-  const arena: Arena = await Arena.start({ ...options, env, needs, onOutage, onLoss }).catch((error) => {
-    crowd.stop();
-    throw error;
-  });
+  const whoIsConnected = () => crowd.obey({ order: 'connected' });
+  const arena: Arena = await Arena.start({ ...options, env, needs, onOutage, onLoss, whoIsConnected }).catch(
+    (error) => {
+      crowd.stop();
+      throw error;
+    },
+  );
+  arena.fcm.heard = ({ at, message: { data } }) => {
+    const { user = '', id = '', count } = data ?? {};
+    const pushed = { user, id, count: Number(count), agoMs: performance.now() - at };
+    void crowd.obey({ order: 'pushed', ...pushed }).catch(() => undefined); // the run is over, or ends by the crowd's end
+  };
   const file = join(temporaryFolder('ledger'), 'ledger.jsonl');
   try {
     const users = Array.from({ length: options.users }, (_, i) => `user-${String(i).padStart(3, '0')}`);
@@ -110,7 +121,6 @@ export async function run(options: RunOptions): Promise<Outcome> {
     const verdict = await withArchive(arena, (archive) =>
       judge({
         ...{ file, archive, api, partitions: PARTITIONS, withinMs: options.settleMs },
-        rewinds: rewinds(options),
       }),
     );
     for (const line of arena.complaints()) verdict.findings.add('complaints', line);
@@ -126,11 +136,6 @@ export async function run(options: RunOptions): Promise<Outcome> {
     crowd.stop();
     await arena.stop();
   }
-}
-
-/** Who replicates, and loses a primary, goes on from what the replica had. */
-function rewinds({ faults, topology }: RunOptions): boolean {
-  return faults.some(({ rewinds, victims }) => rewinds || (topology !== 'standalone' && victims.includes('redis')));
 }
 
 async function withArchive<T>({ archiveUrl }: Arena, use: (archive: Archive) => Promise<T>): Promise<T> {
@@ -176,7 +181,7 @@ class Season {
       while (await this.#goesOn()) {
         if (faults.length > 1) await this.#mix();
         else if (faults[0]) await this.#alone(faults[0]);
-        else await sleep(200);
+        else await sleep(200); // the pace at which it is asked whether the time is over
       }
     } finally {
       clearInterval(progress);
@@ -212,7 +217,14 @@ class Season {
   async #strike(fault: Fault, afterMs: number): Promise<void> {
     await sleep(afterMs);
     const atS = this.seconds;
+    const from = performance.now();
+    const { store } = this.#arena;
+    const before = await holdersIn(store);
     const did = await fault.strike(this.#arena, this.#random);
+    const partitions = rewound(before, await holdersIn(store), store);
+    if (partitions.length > 0) {
+      await this.#crowd.obey({ order: 'rewound', partitions, withinMs: performance.now() - from });
+    }
     this.strikes.push({ fault: fault.name, phase: this.#phase, atS, did });
     this.#options.say(`${fault.name}: ${did}`);
     await sleep(fault.calmS * 1000);

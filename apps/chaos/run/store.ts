@@ -9,12 +9,13 @@ import { canMakeDisks, Disk } from './disk.ts';
 export const TOPOLOGIES = ['standalone', 'sentinel', 'cluster'] as const;
 export type Topology = (typeof TOPOLOGIES)[number];
 
-/** Disks of their own that can be full, under Redis and archive; a clock for each Redis server. */
-export const NEEDS = ['disks', 'clocks'] as const;
+/** Disks of their own that can be full, under Redis and archive; a clock for each Redis server; an earlier version. */
+export const NEEDS = ['disks', 'clocks', 'earlier'] as const;
 export type Need = (typeof NEEDS)[number];
 
-export function canHave(need: Need): boolean {
-  return need === 'disks' ? canMakeDisks : canSetClocks;
+/** `earlier`: whether there are sources of an earlier version. */
+export function canHave(need: Need, { earlier }: { earlier: boolean }): boolean {
+  return { disks: canMakeDisks, clocks: canSetClocks, earlier }[need];
 }
 
 export interface Store {

@@ -1,8 +1,8 @@
-/** The sources of the commit before, put beside the present ones, to be measured in the same minutes. */
+/** The sources of an earlier commit, put beside the present ones: to be measured in the same minutes, or to run with them. */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, realpathSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { temporaryFolder } from '../../ops/reaper.ts';
+import { temporaryFolder } from './reaper.ts';
 
 export type Before =
   /** `root` has the sources; `commit` says which. */
@@ -24,8 +24,8 @@ const SERVED = [
   ':!*.test.ts',
 ];
 
-/** Before what is not committed yet: the last commit. When all is, the one before it. */
-export function sourcesBefore(repository: string): Before {
+/** Before what is not committed yet: the last commit. When all is, the one before it; or the one that is named. */
+export function sourcesBefore(repository: string, named?: string): Before {
   const git = (...args: string[]) => spawnSync('git', args, { cwd: repository, maxBuffer: 1 << 28 });
   const top = git('rev-parse', '--show-toplevel');
   if (top.status !== 0 || top.stdout.toString().trim() !== realpathSync(repository)) {
@@ -33,8 +33,9 @@ export function sourcesBefore(repository: string): Before {
   }
   const changedSince = (commit: string, ...paths: string[]) =>
     git('diff', '--quiet', commit, '--', ...paths).status !== 0;
-  const base = changedSince('HEAD') ? 'HEAD' : 'HEAD^';
+  const base = named ?? (changedSince('HEAD') ? 'HEAD' : 'HEAD^');
   const commit = git('rev-parse', '--short', '--verify', '--quiet', `${base}^{commit}`).stdout.toString().trim();
+  if (commit === '' && named !== undefined) return { without: `there is no commit ${named} here (a shallow clone?)` };
   if (commit === '') return { without: 'the history ends with the present commit (a shallow clone?)' };
   if (changedSince(commit, 'package-lock.json')) {
     return { without: `package-lock.json is another one than in ${commit}: its packages are not installed` };

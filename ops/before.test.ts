@@ -2,8 +2,8 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { beforeEach, expect, test } from 'vitest';
-import { temporaryFolder } from '../../ops/reaper.ts';
 import { sourcesBefore } from './before.ts';
+import { temporaryFolder } from './reaper.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -59,4 +59,14 @@ test('without a history, and with other packages, it is said why nothing can be 
   expect(sourcesBefore(folder)).toEqual({ without: expect.stringContaining('package-lock.json') });
   git('clone', '-q', '--depth', '1', `file://${folder}`, join(folder, 'shallow'));
   expect(sourcesBefore(join(folder, 'shallow'))).toEqual({ without: expect.stringContaining('the history ends') });
+});
+
+test('the commit that is named is put there, and when it is not there that is said', () => {
+  const first = commit({ 'package-lock.json': '{}', 'lib/a.ts': 'first' });
+  commit({ 'lib/a.ts': 'second' });
+  commit({ 'lib/a.ts': 'third' });
+  const before = sourcesBefore(folder, first);
+  expect(before).toMatchObject({ commit: first });
+  expect(sourceOf(before)).toBe('first');
+  expect(sourcesBefore(folder, '0123456')).toEqual({ without: expect.stringContaining('no commit 0123456') });
 });

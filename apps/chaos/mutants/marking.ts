@@ -1,0 +1,36 @@
+/** Planted into watermarks and unread counts. */
+import type { Mutant } from './mutant.ts';
+
+export const marking: readonly Mutant[] = [
+  {
+    name: 'receipts-ahead',
+    does: 'an ack counts for the whole channel, whatever it covers',
+    breaks: 'receipts',
+    always: true,
+    edits: [
+      {
+        file: 'lua/raise.lua',
+        was: 'if delivered > last then delivered = last end',
+        becomes: 'delivered = last',
+      },
+    ],
+  },
+  {
+    name: 'receipts-behind',
+    does: 'reading is not noted',
+    breaks: 'receipts',
+    edits: [{ file: 'lua/raise.lua', was: 'if read > last then read = last end', becomes: 'read = saw' }],
+  },
+  {
+    name: 'own-unread',
+    does: 'one’s own messages count as unread',
+    breaks: 'unread',
+    edits: [
+      {
+        file: 'lua/deliver.lua',
+        was: 'if ARGV[at + 9] == user then unread, read = 0, seq else unread = unread + 1 end',
+        becomes: 'unread = unread + 1',
+      },
+    ],
+  },
+];
