@@ -95,6 +95,31 @@ describe('sending', () => {
     },
   );
 
+  it('of which the answer took so long that it was sent twice: once one is accepted, the refusal of the other is no error', async () => {
+    const server = await startServer();
+    server.heartbeatMs = 20;
+    let passedMs = 0;
+    const { client, errors } = newClient(server, { now: () => Date.now() + passedMs });
+    await client.connect();
+    const held: (() => void)[] = [];
+    server.intercept = (session, frame) => {
+      if (frame.type !== 'send' || frame.content !== 'slow') return false;
+      const { client_id } = frame;
+      const refusal = { type: 'error', code: 'unavailable', message: 'not now', client_id } as const;
+      const first = held.length === 0;
+      held.push(() => server.write(session, first ? server.store(session.user, frame) : refusal));
+      return true;
+    };
+    const slow = client.send({ to: 'alice', content: 'slow' });
+    await until('sent', () => held.length === 1);
+    passedMs = 30_000;
+    await until('sent again', () => held.length === 2);
+    for (const answer of held) answer();
+    expect(await slow).toMatchObject({ seq: 1 });
+    await client.send({ to: 'alice', content: 'next' });
+    expect(errors).toEqual([]);
+  });
+
   it('rejects the one that is refused for good; the next goes on', async () => {
     const server = await startServer();
     const { client } = newClient(server);

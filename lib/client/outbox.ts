@@ -107,9 +107,12 @@ export class Outbox {
     return true;
   }
 
+  /** False when it is about no item. */
   refused(frame: ErrorFrame): boolean {
-    const pending = frame.client_id === undefined ? undefined : this.items.get(frame.client_id);
-    if (pending === undefined) return false;
+    if (frame.client_id === undefined) return false;
+    const pending = this.items.get(frame.client_id);
+    // Sent twice, because the first answer took long, and settled by it.
+    if (pending === undefined) return true;
     if (PASSING.has(frame.code)) {
       // Who is too fast slows down at once.
       if (frame.code === 'rate_limited') pending.backoff.atLeast(STEADY);
