@@ -10,7 +10,7 @@ import { until } from '../../../ops/until.ts';
 import { PARTITIONS } from '../run/arena.ts';
 import { on } from '../run/store.ts';
 import type { Fault } from './fault.ts';
-import { hasReplica, PROMOTION_MS, partitionsOf, pickShard, promoted, settled, shardsOf } from './nodes.ts';
+import { hasReplica, PROMOTION_MS, partitionsOf, pickShard, promoted, settled, wholeShards } from './nodes.ts';
 
 const common = {
   topologies: ['sentinel', 'cluster'],
@@ -114,7 +114,7 @@ const slotMove: Fault = {
     const moved: string[] = [];
     for (let i = 0; i < 4; i++) {
       const partition = random.below(PARTITIONS);
-      const primaries = (await shardsOf(store)).map(({ primary }) => primary.port);
+      const primaries = (await wholeShards(store)).map(({ primary }) => primary.port);
       const to = random.pick(store.cluster!.nodes.filter(({ port }) => primaries.includes(port)));
       await store.cluster!.moveSlot(keySlot(tagOf(partition, PARTITIONS)), to);
       moved.push(`${partition} to ${to.port}`);

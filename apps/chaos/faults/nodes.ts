@@ -91,8 +91,15 @@ export function rewound(before: Holders, after: Holders, { topology }: Pick<Stor
   });
 }
 
+/** When all servers say what they are: on a busy machine one may not answer at once, and a shard would seem smaller, or not there. */
+export async function wholeShards(store: Store): Promise<Shard[]> {
+  const isWhole = (shards: readonly Shard[]) =>
+    shards.reduce((servers, { replicas }) => servers + 1 + replicas.length, 0) === store.servers.length;
+  return until('every server is primary or follows one', PROMOTION_MS, () => shardsOf(store), isWhole);
+}
+
 export async function pickShard(store: Store, random: Random): Promise<Shard> {
-  return random.pick(await shardsOf(store));
+  return random.pick(await wholeShards(store));
 }
 
 /** The one of them that took over. */

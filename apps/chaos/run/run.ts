@@ -196,13 +196,14 @@ class Season {
   /** Again and again, as long as another strike fits, or too few are accepted. */
   async #alone(fault: Fault, { slotS, messages } = { slotS: 0, messages: 0 }): Promise<void> {
     await this.#enter(fault.name);
-    const before = (await this.#look()).accepted;
+    // What waits by now is the fault's before, as in the verdict.
+    const { written, refused } = await this.#look();
     const began = performance.now();
     for (let took = 0; ; ) {
       const from = performance.now();
       await this.#strike(fault, 0);
       took = Math.max(took, performance.now() - from);
-      const enough = (await this.#look()).accepted - before >= messages;
+      const enough = (await this.#look()).accepted - (written - refused) >= messages;
       if (enough && performance.now() - began + took > slotS * 1000) break;
     }
     await sleep(Math.max(0, slotS * 1000 - (performance.now() - began)));
