@@ -7,8 +7,8 @@ import { pump } from './pump.ts';
 import { RawSession } from './raw-session.ts';
 import { Stage } from './stage.ts';
 
-/** CHAOS_FULL=1: the group of 500 gets all the 5,000 messages that a member is offline through. */
-const GROUP_MESSAGES = process.env.CHAOS_FULL ? 5_000 : 800;
+/** CHAOS=full: the group of 500 gets all the 5,000 messages that a member is offline through. */
+const GROUP_MESSAGES = process.env.CHAOS === 'full' ? 5_000 : 800;
 const DAY_MS = 24 * 3600_000;
 
 let stage: Stage;

@@ -6,8 +6,8 @@ import { until } from '../../ops/until.ts';
 import { Stage } from './stage.ts';
 import { Traffic } from './traffic.ts';
 
-/** `CHAOS_FULL=1`: the size that is promised. */
-const LONG = Boolean(process.env.CHAOS_FULL);
+/** `CHAOS=full`: the size that is promised. */
+const LONG = process.env.CHAOS === 'full';
 const GATEWAYS = LONG ? 4 : 2;
 const USERS = LONG ? 400 : 60;
 const PER_SECOND = LONG ? 1_000 : 100;

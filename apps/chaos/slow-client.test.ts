@@ -3,7 +3,7 @@
  * the kernel's socket buffers take), others notice nothing, and afterwards they get everything: what the inbox no longer
  * holds through `gap` and history.
  *
- * CHAOS_FULL=1: 20,000 messages of 500 bytes, over more than a minute.
+ * CHAOS=full: 20,000 messages of 500 bytes, over more than a minute.
  */
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -16,7 +16,7 @@ import { pump } from './pump.ts';
 import { RawSession } from './raw-session.ts';
 import { Stage } from './stage.ts';
 
-const FULL = Boolean(process.env.CHAOS_FULL);
+const FULL = process.env.CHAOS === 'full';
 const MESSAGES = FULL ? 20_000 : 6_000;
 /** More than the kernel takes for a socket (here 4 MiB to send and what it deems right to receive): then it is slow. */
 const CONTENT = 'x'.repeat(FULL ? 500 : 3_000);

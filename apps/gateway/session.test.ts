@@ -62,3 +62,12 @@ test('the tenth bad frame within a minute is told from ten in a longer time', ()
   expect(session.countBadFrame(60_000)).toBe(false);
   expect(session.countBadFrame(60_500)).toBe(true);
 });
+
+test('the hundredth rate_limited within ten seconds is told from a hundred in a longer time', () => {
+  const session = sessionOfBob();
+  // One each 102 ms for a minute: the ninety-ninth before it is always more than ten seconds old.
+  for (let now = 0; now < 60_000; now += 102) expect(session.countTooFast(now)).toBe(false);
+  // A little faster, until a hundred of them are.
+  const quick = Array.from({ length: 100 }, (_, i) => session.countTooFast(70_000 + i * 101));
+  expect(quick).toEqual([...Array(99).fill(false), true]);
+});

@@ -110,10 +110,11 @@ export class Session {
   /** Who does not slow down, however often told, is closed. */
   refuse(error: MillraceError, answers: { ref?: string; client_id?: string }): void {
     this.sendText(JSON.stringify(errorFrame(error, answers)));
-    if (error.code === 'rate_limited' && this.#countTooFast(performance.now())) this.close('rateLimited');
+    if (error.code === 'rate_limited' && this.countTooFast(performance.now())) this.close('rateLimited');
   }
 
-  #countTooFast(now: number): boolean {
+  /** True at the hundredth within ten seconds. */
+  countTooFast(now: number): boolean {
     this.tooFast ??= [];
     this.tooFast.push(now);
     if (this.tooFast.length < TOO_FAST_TIMES) return false;

@@ -47,6 +47,14 @@ describe('configuration', () => {
     expect(loadConfig({ NODE_ENV: 'production', JWT_SECRET: 'x'.repeat(32) }).production).toBe(true);
   });
 
+  test('connections of an address are limited in production alone, unless it is said how many', () => {
+    const per = (env: Record<string, string>) => loadConfig(env, { checksTokens: false }).pace.connectionsPerMin;
+    expect(per({})).toBe(0);
+    expect(per({ NODE_ENV: 'production' })).toBe(30);
+    expect(per({ LIMIT_CONNECTIONS_PER_MIN: '5' })).toBe(5);
+    expect(per({ NODE_ENV: 'production', LIMIT_CONNECTIONS_PER_MIN: '0' })).toBe(0);
+  });
+
   test('every variable has a sentence and a unit, and no name comes twice', () => {
     expect(new Set(variableList.map((v) => v.name)).size).toBe(variableList.length);
     for (const variable of variableList) {
