@@ -126,6 +126,25 @@ describe('SIGTERM', () => {
     expect(performance.now() - startedAt).toBeLessThan(GRACE_MS + 1_000);
   });
 
+  it('a third ends the process as it is', async () => {
+    const gateway = await stage.deployment.start('gateway');
+    const kept = await session(gateway, 'kept');
+    const startedAt = performance.now();
+    await gateway.kill('SIGTERM');
+    await kept.next('goaway');
+    await whileRedisIsFrozen(async () => {
+      // Without an answer, which the second one waits for.
+      kept.send({ type: 'send', client_id: 'unanswered', to: 'hurried-2', content: 'on its way' });
+      await kept.ping('parsed');
+      for (const after of [400, 800]) {
+        await until('so long that it is no echo', 2_000, () => performance.now() - startedAt > after);
+        await gateway.kill('SIGTERM');
+      }
+      expect(await gateway.exited).toBe(130);
+    });
+    expect(await kept.ended).toMatchObject({ code: 1006 });
+  });
+
   it('finishes a request that is in flight', async () => {
     const gateway = await stage.deployment.start('gateway');
     let answer: Promise<Response> | undefined;

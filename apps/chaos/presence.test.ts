@@ -190,3 +190,14 @@ it.concurrent('Redis killed and started again from its file, after all leases ar
   expect(restarted.histories(others)).toEqual(['online']);
   expect(restarted.connected()).toEqual(others);
 }, 150_000);
+
+it.concurrent('whoever says nothing for 75 s is closed 4008, and offline', async () => {
+  const [, gateway] = killed.gateways;
+  const mute = await RawSession.start(killed.world.deployment, gateway as MillraceProcess, 'mute');
+  const since = performance.now();
+  expect((await mute.ended).code).toBe(4008);
+  const silentMs = performance.now() - since;
+  expect(silentMs).toBeGreaterThan(74_000);
+  expect(silentMs).toBeLessThan(80_000);
+  await killed.allAre('offline', ['mute'], 15_000);
+}, 110_000);
