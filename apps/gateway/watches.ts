@@ -2,11 +2,12 @@
  * Whose presence the sessions of this gateway watch.
  *
  * A watched user's channel is subscribed once, whatever the number of watchers here: a change costs Redis one message per
- * gateway and this process one write per watcher, so even a user whom very many watch is pushed, in slices. A session that
- * watches nobody holds nothing.
+ * gateway and this process one write, in slices, per watcher that is told. That is bounded: whoever begins to watch while so
+ * many are told already is answered, and not told of changes; a later `watch` of the same user is answered anew, and takes
+ * a place that has become free. A session that watches nobody holds nothing.
  *
  * Invariant: `state` of a watched user is what the store said last, once it has been read after the subscription; whoever
- * is watching and may see it has been told exactly that, or, while its socket is full, is in line to be told the latest.
+ * is told and may see it has been told exactly that, or, while its socket is full, is in line to be told the latest.
  */
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { MillraceError } from '../../lib/protocol/errors.ts';
@@ -37,7 +38,10 @@ class Watched {
   state: Presence | undefined;
   /** Counts messages: a read that one overtook is older than it. */
   heard = 0;
-  readonly watchers = new Set<Session>();
+  /** Sessions that watch. */
+  watchers = 0;
+  /** Those of them that are told of changes. */
+  readonly told = new Set<Session>();
 
   constructor(user: string, channel: string) {
     this.user = user;
@@ -151,9 +155,12 @@ export class Watches {
       this.#byChannel.set(watched.channel, watched);
       this.#ctx.metrics.watchedUsers.inc();
     }
-    watched.watchers.add(session);
     session.watching ??= new Map();
-    if (!session.watching.has(user)) session.watching.set(user, { visible: false, asOf: 0 });
+    if (!session.watching.has(user)) {
+      session.watching.set(user, { visible: false, asOf: 0 });
+      watched.watchers++;
+    }
+    if (watched.told.size < this.#ctx.config.watchersTold) watched.told.add(session);
     this.#sessions.add(session);
     return watched;
   }
@@ -173,8 +180,8 @@ export class Watches {
       const watched = this.#users.get(user);
       if (!watched) continue;
       channels.push(watched.channel);
-      watched.watchers.delete(session);
-      if (watched.watchers.size > 0) continue;
+      watched.told.delete(session);
+      if (--watched.watchers > 0) continue;
       this.#users.delete(user);
       this.#byChannel.delete(watched.channel);
       this.#ctx.metrics.watchedUsers.dec();
@@ -210,9 +217,10 @@ export class Watches {
   }
 
   async #push(watched: Watched, state: Presence): Promise<void> {
+    this.#ctx.metrics.signalsDropped.of('many watchers').inc(watched.watchers - watched.told.size);
     const bytes = textFrames([frameOf(watched.user, state)]);
     let written = 0;
-    for (const session of [...watched.watchers]) {
+    for (const session of [...watched.told]) {
       if (!session.watching?.get(watched.user)?.visible) continue;
       this.#tell(session, watched.user, bytes);
       if (++written % WRITES_AT_ONCE !== 0) continue;

@@ -34,6 +34,8 @@ export interface Config {
   dataDir: string;
   /** Devices of a user at most. */
   knownDevices: number;
+  /** Sessions of one gateway that are told of a watched user's changes, at most. */
+  watchersTold: number;
   /** How a gateway leaves: its clients are told to move within `spreadMs`, and closed after `graceMs`. */
   drain: { graceMs: number; spreadMs: number };
   /** Of one partition's log; beyond it, appends are refused. */
@@ -112,6 +114,7 @@ export function loadConfig(env: NodeJS.ProcessEnv, { checksTokens = true } = {})
     production,
     dataDir,
     knownDevices: whole(variables.knownDevices),
+    watchersTold: whole(variables.watchersTold),
     drain: { graceMs, spreadMs: whole(variables.drainSpread, Math.round(graceMs * 0.75)) },
     logMaxEntries: whole(variables.logMaxEntries),
     logMaxBytes: whole(variables.logMaxBytes),

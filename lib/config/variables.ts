@@ -267,6 +267,14 @@ export const variables = {
   ),
   sessions: integer('LIMIT_SESSIONS', 8, 'sessions', 1, 64, 'How many sessions one user may have at once.'),
   watched: integer('LIMIT_WATCHED', 500, 'users', 1, 500, 'How many users one session may watch the presence of.'),
+  watchersTold: integer(
+    'LIMIT_WATCHERS',
+    1000,
+    'sessions',
+    1,
+    1_000_000,
+    'How many sessions of one gateway are told of a watched user’s changes, the first that watch; the others ask.',
+  ),
   receiptsUpTo: integer(
     'LIMIT_RECEIPTS_UP_TO',
     32,

@@ -81,10 +81,11 @@ export const clientFrames = {
     ref,
   }),
   typing: frame('typing', 'Ephemeral, to the members’ live sessions.', { channel: ChannelId, on: Flag(), ref }),
-  watch: frame('watch', 'Watches the presence of users; answered by one presence per user.', {
-    users: List(UserId),
-    ref,
-  }),
+  watch: frame(
+    'watch',
+    'Watches the presence of users; answered by one presence per user. Changes of a user whom very many watch come only to the first of a gateway that did; the others ask.',
+    { users: List(UserId), ref },
+  ),
   unwatch: frame('unwatch', 'Ends watching.', { users: List(UserId), ref }),
   refresh: frame('refresh', 'A newer token for the same user; answered by refreshed.', { token: Token, ref }),
   ping: frame('ping', 'The heartbeat; answered by pong.', {

@@ -117,7 +117,7 @@ export const declarations = {
     name: 'signals_dropped_total',
     kind: 'counter',
     unit: 'signals',
-    help: 'Typing not passed on, and presence put off, by reason: repeated, rate, large group, pressure (the event loop or Redis is late), congested (the client does not read).',
+    help: 'Typing not passed on, and presence put off, by reason: repeated, rate, large group, pressure (the event loop or Redis is late), congested (the client does not read), many watchers (beyond LIMIT_WATCHERS).',
     labels: ['reason'],
   },
   rings: { name: 'bell_rings_total', kind: 'counter', unit: 'entries', help: "Entries read from the gateway's bells." },
