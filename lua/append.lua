@@ -19,6 +19,7 @@
 --- include members
 --- include windows
 --- include born
+--- include stride
 --- include unsaved
 local window, window_ms = ARGV[1], 1800000
 local now = now_ms()
@@ -53,7 +54,11 @@ local function accept(k, a)
     if not head[1] then
       if kind ~= 'begin' and may_be_lost(KEYS[k + 2]) then return { 'rebuild' } end
       if kind == 'direct' then return { 'new' } end
-      if kind == 'begin' then before = string.format('%d', STRIDE) end
+      if kind == 'begin' then
+        local losses = losses_of(KEYS[k + 2])
+        if not losses then return { 'rebuild' } end
+        before = string.format('%d', STRIDE * losses)
+      end
     end
     kind = 'direct'
   end

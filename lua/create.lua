@@ -8,9 +8,11 @@
 --- include clock
 --- include event
 --- include born
+--- include stride
 local channel_key, members_key, log_key = KEYS[1], KEYS[2], KEYS[3]
 if redis.call('HEXISTS', channel_key, 'seq') == 1 then return 'exists' end
-if ARGV[6] == 'new' and may_be_lost(log_key) then return 'rebuild' end
+local losses = ARGV[6] == 'again' and losses_of(log_key)
+if (ARGV[6] == 'new' and may_be_lost(log_key)) or (ARGV[6] == 'again' and not losses) then return 'rebuild' end
 redis.call('HLEN', members_key)
 
 local users, values, known = {}, {}, {}
@@ -25,7 +27,7 @@ for i = 7, #ARGV do
 end
 local extra = { 'members', table.concat(users, ' ') }
 if ARGV[5] ~= '' then extra[3] = 'title'; extra[4] = ARGV[5] end
-local before = ARGV[6] == 'again' and string.format('%d', STRIDE) or nil
+local before = losses and string.format('%d', STRIDE * losses) or nil
 local seq, log_id, stamp = append_event(log_key, { seq = before }, 'created', ARGV[1], ARGV[3], ARGV[2], ARGV[4], now_ms(),
   -1, extra)
 redis.call('HSET', channel_key, 'seq', seq, 'last', log_id, 'kind', 'group', 'owner', ARGV[2], 'title', ARGV[5],

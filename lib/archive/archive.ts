@@ -13,6 +13,7 @@
  * | `devices_by_user` | a device of a user with its push token: a secret, which is in no log and in no answer |
  * | `blocks_by_user` | a user who blocks another; found by either of the two |
  * | `receipts_by_channel` | a member's watermarks in a channel |
+ * | `losses_by_partition` | one time that the store had lost a partition |
  *
  * A message's row holds its latest state: `edited` and `deleted` rows are stored as themselves and applied to the message
  * that they change. A deletion is final, whatever is written before or after it: no text of the message is left, neither in
@@ -100,7 +101,8 @@ export interface ArchivedAccount {
 export type Fact =
   | { kind: 'device'; user: string; device: string; target: PushTarget | undefined }
   | { kind: 'block'; user: string; other: string; holds: boolean }
-  | { kind: 'read'; channel: string; user: string; watermarks: { delivered: number; read: number } | undefined };
+  | { kind: 'read'; channel: string; user: string; watermarks: { delivered: number; read: number } | undefined }
+  | { kind: 'loss'; partition: number; number: number };
 
 export type MemberAction = 'created' | 'added' | 'removed' | 'role';
 
@@ -137,6 +139,8 @@ export interface Archive {
   /** Stores how things are; `at`: when the store had them so, in microseconds of its clock. Idempotent. */
   keep(facts: readonly Fact[], at: number): Promise<void>;
   account(user: string): Promise<ArchivedAccount>;
+  /** The highest number kept of the partition's losses; 0: none was. */
+  losses(partition: number): Promise<number>;
   close(): Promise<void>;
 }
 

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Archive, Fact } from './archive.ts';
 
-/** What every archive must know of devices, blocks and watermarks, run over each implementation. `open`: an empty one. */
+/** What every archive must know of devices, blocks, watermarks and losses, run over each implementation. `open`: an empty one. */
 export function factsContract(name: string, open: () => Promise<Archive>): void {
   describe(`facts contract: ${name}`, () => {
     let archive: Archive;
@@ -78,6 +78,14 @@ export function factsContract(name: string, open: () => Promise<Archive>): void 
       ]);
       await archive.keep([{ kind: 'read', channel, user: 'ann', watermarks: undefined }], AT + 2);
       expect(await receipts(channel)).toEqual([{ user: 'bob', delivered: 7, read: 7 }]);
+    });
+
+    test('losses of a partition: the highest number, whoever writes late or again', async () => {
+      const loss = (partition: number, number: number): Fact => ({ kind: 'loss', partition, number });
+      expect(await archive.losses(3)).toBe(0);
+      await archive.keep([loss(3, 1), loss(3, 2), loss(4, 1)], AT);
+      await archive.keep([loss(3, 1), loss(4, 1)], AT + 1);
+      expect([await archive.losses(3), await archive.losses(4), await archive.losses(5)]).toEqual([2, 1, 0]);
     });
 
     test('whoever writes late changes nothing, and a repetition neither', async () => {

@@ -49,6 +49,8 @@ export function keyspace(partitions: number, { oneNode = false } = {}) {
     log: (p: number) => `log:${at(p)}`,
     /** The partition began on an empty archive: what is missing here is new. */
     born: (p: number) => `born:${at(p)}`,
+    /** How often the store has lost the partition, this time included, once it had to be known. */
+    losses: (p: number) => `losses:${at(p)}`,
     positions: (p: number) => `positions:${at(p)}`,
     cursor: (p: number) => `cursor:${at(p)}`,
     dead: (p: number) => `dead:${at(p)}`,

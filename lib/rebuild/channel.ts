@@ -8,14 +8,24 @@ import type { ChannelKeys } from '../redis/rebuild-verbs.ts';
 /** Client ids are remembered for at least an hour: three windows of half an hour. */
 const REMEMBERED_MS = 90 * 60_000;
 
+/**
+ * The number that a channel goes on from after its partition's loss of that number: a multiple of the stride above all that
+ * was given out before, as long as less than half a stride of it had not been archived. Later losses make it higher also
+ * where nothing was archived in between.
+ */
+export function baseOf(lastSeq: number, losses: number): number {
+  return (Math.floor((lastSeq + SEQ_STRIDE / 2) / SEQ_STRIDE) + losses) * SEQ_STRIDE;
+}
+
 /** `rows`: the newest, newest first. */
 export function keysOf(
   channel: string,
   archived: ArchivedChannel,
+  losses: number,
   rows: readonly ArchiveRow[],
   now: number,
 ): ChannelKeys {
-  const base = String((Math.floor(archived.lastSeq / SEQ_STRIDE) + 1) * SEQ_STRIDE);
+  const base = String(baseOf(archived.lastSeq, losses));
   const direct = channel.startsWith('dm:');
   const fields = new Map([
     ['seq', base],

@@ -3,14 +3,17 @@
  *
  * `born:{p}` says that a partition began on an empty archive; what is missing there is new, and costs no archive read. A
  * partition without it is *rebuilding*: a missing channel is read from the archive, by one fetch at a time, and set only
- * if it is still missing. Its sequence goes on above the next multiple of 2^20, since what was accepted and not archived
- * had the numbers below; history has nothing there, which makes them void. A user's conversation list comes back with
+ * if it is still missing. Its sequence goes on above a multiple of 2^20 that is beyond all before, since what was accepted
+ * and not archived had the numbers below; history has nothing there, which makes them void. So that it is another one when
+ * Redis is lost again before any of it was archived, the archive keeps how often a partition was lost. A user's conversation list comes back with
  * their first hello, or when they ask for it; their blocks and push tokens too, or when they are to be told of something
  * or change any of it. A direct channel comes back with its blocks, whether or not it had begun.
  *
  * The list comes back after a floor too: a partition of users that lost more than the logs still hold has lost the ends of
  * their lists, and what the logs no longer hold is archived.
  */
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import type { Archive } from '../archive/archive.ts';
 import type { Keyspace } from '../keyspace/index.ts';
@@ -33,6 +36,8 @@ const RESTORE_ATTEMPTS = 5;
 /** Somebody waits for it; the fetch itself goes on. */
 const PATIENCE_MS = 5_000;
 const RETRY_AFTER_MS = 1_000;
+/** While another process finds out how often a partition was lost. */
+const LOOK_AGAIN_MS = 50;
 
 export interface RebuilderOptions {
   store: RedisStore;
@@ -51,6 +56,8 @@ export class Rebuilder {
   readonly #channels = new Map<string, Promise<Found>>();
   readonly #users = new Map<string, Promise<void>>();
   readonly #accounts = new Map<string, Promise<void>>();
+  readonly #losses = new Map<number, Promise<number>>();
+  readonly #claim = `claimed by ${randomUUID()}`;
 
   constructor(options: RebuilderOptions) {
     this.#o = options;
@@ -105,18 +112,43 @@ export class Rebuilder {
     ]);
     if (here) return 'here';
     if (born) return 'born';
+    const losses = await this.#lossesOf(keys.partitionOf(channel));
     const archived = await archive.channel(channel);
     if (archived.lastSeq === 0) {
-      await this.#verbs.rebuild(channel, { ...NOTHING, blockedBy: archived.blockedBy });
-      return 'absent';
+      const done = await this.#verbs.rebuild(channel, losses, { ...NOTHING, blockedBy: archived.blockedBy });
+      return done === 'lost' ? this.#findChannel(channel) : 'absent';
     }
     const rows = await archive.page(channel, { limit: ROWS, order: 'newest' });
-    const done = await this.#verbs.rebuild(channel, keysOf(channel, archived, rows, Date.now()));
+    const done = await this.#verbs.rebuild(channel, losses, keysOf(channel, archived, losses, rows, Date.now()));
+    if (done === 'lost') return this.#findChannel(channel);
     if (done === 'rebuilt') {
       metrics.rebuilt.of('channel').inc();
       logger.info({ channel, lastSeq: archived.lastSeq }, 'a channel was rebuilt from the archive');
     }
     return 'here';
+  }
+
+  /** One look in flight a partition, however many channels are missed. */
+  #lossesOf(partition: number): Promise<number> {
+    const running =
+      this.#losses.get(partition) ?? this.#countLoss(partition).finally(() => this.#losses.delete(partition));
+    this.#losses.set(partition, running);
+    return running;
+  }
+
+  /** The claim comes before the look at the archive: if it still stands afterwards, no loss has come in between. */
+  async #countLoss(partition: number): Promise<number> {
+    const { archive } = this.#o;
+    for (;;) {
+      let losses = await this.#verbs.losses(partition, this.#claim);
+      if (losses === 'claimed') {
+        const number = (await archive.losses(partition)) + 1;
+        await archive.keep([{ kind: 'loss', partition, number }], Date.now() * 1000);
+        losses = await this.#verbs.losses(partition, this.#claim, number);
+      }
+      if (typeof losses === 'number') return losses;
+      await sleep(LOOK_AGAIN_MS);
+    }
   }
 
   async #restore(user: string): Promise<void> {

@@ -99,6 +99,81 @@ it('many who miss a channel at once are one fetch, and it goes on above the next
   expect(await verbs.append({ ...message, clientId: 'c1' })).toMatchObject({ seq: 1, duplicate: true });
 });
 
+it('lost again before any of it was archived, what began and what went on are given other numbers', async () => {
+  await archive.write([row(DM, 1), ...tea()]);
+  const begun = 'dm:ann:eve';
+  const verbs = new Verbs(store.command, keys);
+  const given: number[][] = [];
+  for (let loss = 1; loss <= 3; loss++) {
+    await store.command.flushall();
+    // Two gateways that miss it at once are of one mind.
+    const [one, other] = [rebuilder(), rebuilder()];
+    await Promise.all([one, other].flatMap((each) => [DM, GROUP, begun].map((channel) => each.channel(channel))));
+    const send = async (channel: string, kind: 'direct' | 'group', more = {}) => {
+      const id = `${loss}0000009-0000-1000-8000-000000000000`;
+      const message = { channel, kind, from: 'ann', clientId: `new${loss}`, id, content: 'x', snippet: 'x', ...more };
+      const reply = await verbs.append(message);
+      return typeof reply === 'string' ? 0 : reply.seq;
+    };
+    const sent = [await send(DM, 'direct'), await send(GROUP, 'group')];
+    given.push([...sent, await send(begun, 'direct', { mayCreate: true, absent: true })]);
+  }
+  expect(given).toEqual([1, 2, 3].map((loss) => Array(3).fill(loss * SEQ_STRIDE + 1)));
+});
+
+it('a group of the same client id, lost before it was archived, begins at another number', async () => {
+  const verbs = new Verbs(store.command, keys);
+  const group = { channel: GROUP, id: row(GROUP, 1).id, clientId: 'tea', title: '', members: ['ann'] };
+  for (const loss of [1, 2]) {
+    await store.command.flushall();
+    expect(await verbs.create(group)).toBe('rebuild');
+    // Nobody has asked since it was lost.
+    expect(await verbs.create({ ...group, known: 'again' })).toBe('rebuild');
+    expect(await rebuilder().channel(GROUP)).toBe('absent');
+    expect(await verbs.create({ ...group, known: 'again' })).toBe('created');
+    expect(await store.command.hget(keys.channel(GROUP), 'seq')).toBe(String(loss * SEQ_STRIDE + 1));
+  }
+});
+
+it('what was accepted and not archived may reach over a multiple of the stride', async () => {
+  await archive.write([row(DM, SEQ_STRIDE - 1)]);
+  await rebuilder().channel(DM);
+  expect(await store.command.hget(keys.channel(DM), 'seq')).toBe(String(2 * SEQ_STRIDE));
+});
+
+it.each([
+  ['looks how often the partition was lost', 'losses'],
+  ['reads the channel', 'channel'],
+] as const)('lost once more while a gateway %s: its number is not used again', async (_, held) => {
+  await archive.write([row(DM, 1)]);
+  const reached = Promise.withResolvers<void>();
+  const late = Promise.withResolvers<void>();
+  let holds = true;
+  const slow = Object.assign(Object.create(archive) as Archive, {
+    channel: archive.channel.bind(archive),
+    losses: archive.losses.bind(archive),
+    keep: archive.keep.bind(archive),
+    page: archive.page.bind(archive),
+    [held]: async (of: never) => {
+      const found = await archive[held](of);
+      reached.resolve();
+      if (holds) await late.promise;
+      holds = false;
+      return found;
+    },
+  });
+  const first = rebuilder(slow).channel(DM);
+  await reached.promise;
+  // Others rebuild it, what they give out is shown, and all of it is lost.
+  await store.command.flushall();
+  expect(await rebuilder().channel(DM)).toBe('here');
+  const used = Number(await store.command.hget(keys.channel(DM), 'seq'));
+  await store.command.flushall();
+  late.resolve();
+  expect(await first).toBe('here');
+  expect(Number(await store.command.hget(keys.channel(DM), 'seq'))).toBeGreaterThan(used);
+});
+
 it('a channel that others made meanwhile stays as they made it', async () => {
   await archive.write([row(DM, 1)]);
   const late = Promise.withResolvers<void>();
@@ -109,6 +184,8 @@ it('a channel that others made meanwhile stays as they made it', async () => {
       await late.promise;
       return found;
     },
+    losses: (partition: number) => archive.losses(partition),
+    keep: (...args: Parameters<Archive['keep']>) => archive.keep(...args),
     page: (...args: Parameters<Archive['page']>) => archive.page(...args),
   });
   const first = rebuilder(slow).channel(DM);

@@ -1,4 +1,4 @@
-/** Typed callers of `lua/rebuild.lua`, `lua/restore.lua` and `lua/restore_account.lua`: what was lost is put back, where it is still missing. */
+/** Typed callers of `lua/lost.lua`, `lua/rebuild.lua`, `lua/restore.lua` and `lua/restore_account.lua`: what was lost is put back, where it is still missing. */
 import type { ArchivedAccount } from '../archive/archive.ts';
 import { DedupeWindow, type OtherWindow } from './dedupe-window.ts';
 import { ScriptCaller } from './script-caller.ts';
@@ -29,21 +29,34 @@ export interface Mark {
   left?: boolean;
 }
 
+/** Longer than the archive takes to answer. */
+const CLAIM_MS = 10_000;
+
 export class RebuildVerbs extends ScriptCaller {
   readonly #window = new DedupeWindow();
 
-  /** `present`: it is there, or nothing is known of it; nothing was written. */
-  async rebuild(channel: string, found: ChannelKeys): Promise<'rebuilt' | 'present'> {
+  /** How often the partition was lost, this time included. `found`: by whoever holds the claim, and kept in the archive. */
+  async losses(partition: number, claim: string, found?: number): Promise<number | 'claimed' | 'claimed by another'> {
+    const args = [claim, found ?? '', CLAIM_MS];
+    const reply = await this.run<string>('lost', [this.keys.losses(partition)], args);
+    return reply === 'claimed' || reply === 'claimed by another' ? reply : Number(reply);
+  }
+
+  /**
+   * `losses`: what the keys were made for. `present`: it is there, or nothing is known of it; nothing was written. `lost`: all
+   * was lost once more, nothing was written either.
+   */
+  async rebuild(channel: string, losses: number, found: ChannelKeys): Promise<'rebuilt' | 'present' | 'lost'> {
     const { keys } = this;
     const [reply] = await this.#window.call((window) => {
       const parts = [found.channel, found.members, found.receipts, found.dedupe];
-      return this.run<OtherWindow | ['rebuilt' | 'present']>(
+      return this.run<OtherWindow | ['rebuilt' | 'present' | 'lost']>(
         'rebuild',
         [
           ...[keys.channel(channel), keys.members(channel), keys.receipts(channel)],
           ...[keys.dedupe(channel, window), keys.log(keys.partitionOf(channel))],
         ],
-        [window, ...parts.map((part) => part.length), ...parts.flat(2), ...found.blockedBy],
+        [window, losses, ...parts.map((part) => part.length), ...parts.flat(2), ...found.blockedBy],
       );
     });
     return reply;

@@ -32,6 +32,7 @@ export type ScriptName =
   | 'lease_join'
   | 'lease_release'
   | 'lease_renew'
+  | 'lost'
   | 'overdue'
   | 'put_block'
   | 'put_device'

@@ -4,6 +4,7 @@ local function may_be_lost(log_key)
   return redis.call('EXISTS', 'born:' .. string.match(log_key, '{.*}')) == 0
 end
 
--- What begins or goes on after a loss is given sequence numbers above the next multiple of this: what was accepted and
--- not archived had some of those below.
-local STRIDE = 1048576
+-- How often the partition was lost, this time included; nil: nobody knows it yet (`lost.lua`). Read likewise.
+local function losses_of(log_key)
+  return tonumber(redis.call('GET', 'losses:' .. string.match(log_key, '{.*}')) or '')
+end

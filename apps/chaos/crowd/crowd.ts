@@ -5,6 +5,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { clientIdOf, Journal, textOf, type Verb } from '../ledger/journal.ts';
+import type { Head } from '../ledger/losses.ts';
 import { Random } from '../random.ts';
 import { Cast } from './cast.ts';
 import type { Device } from './device.ts';
@@ -75,7 +76,7 @@ export class Crowd {
     return [...this.#cast.places.keys()];
   }
 
-  async losing(heads: readonly (readonly [channel: string, seq: number])[]): Promise<void> {
+  async losing(heads: readonly Head[]): Promise<void> {
     this.#journal.write(['losing', this.#journal.now, heads]);
   }
 

@@ -1,4 +1,5 @@
 /** What a run and its crowd, a process of its own, say to each other. */
+import type { Head } from '../ledger/losses.ts';
 
 export interface CrowdPlan {
   seed: number;
@@ -20,7 +21,7 @@ export type Order =
   | { order: 'outage'; partitions: readonly number[] }
   /** Redis is about to lose everything: whose history does the archive have how far? And it has lost it. */
   | { order: 'channels' }
-  | { order: 'losing'; heads: readonly (readonly [channel: string, seq: number])[] }
+  | { order: 'losing'; heads: readonly Head[] }
   | { order: 'lost' }
   /** A push was sent, so many milliseconds ago. */
   | { order: 'pushed'; user: string; id: string; count: number; agoMs: number }

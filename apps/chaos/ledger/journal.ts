@@ -9,6 +9,7 @@
 import { createReadStream, createWriteStream, type WriteStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Tick } from '../../../lib/client/index.ts';
+import type { Head } from './losses.ts';
 
 export type Verb = 'send' | 'edit' | 'delete';
 
@@ -18,8 +19,8 @@ export type Entry =
   | [kind: 'phase', at: number, name: string]
   /** These partitions are down, until the next one of these. */
   | [kind: 'outage', at: number, partitions: readonly number[]]
-  /** Redis is about to lose everything, and has; `heads`: the last number that the archive has of each channel. */
-  | [kind: 'losing', at: number, heads: readonly (readonly [channel: string, seq: number])[]]
+  /** Redis is about to lose everything, and has. */
+  | [kind: 'losing', at: number, heads: readonly Head[]]
   | [kind: 'lost', at: number]
   /** At some time since then these partitions went back in time: their primary is another one, or was started again. */
   | [kind: 'rewound', at: number, since: number, partitions: readonly number[]]

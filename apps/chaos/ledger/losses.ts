@@ -1,22 +1,23 @@
 /**
  * Redis lost everything. What the archive had by then must all be there in the end. What was accepted and not archived
- * yet may be gone, and its numbers are nobody's: the channel goes on above the next multiple of 2^20 (lib/rebuild).
+ * yet may be gone, and its numbers are nobody's: the channel goes on above the base that it is given then (lib/rebuild).
  */
-import { SEQ_STRIDE } from '../../../lib/archive/rows.ts';
 
 /** A change of members that was made so shortly before may not have been archived. */
 const UNARCHIVED_MS = 10_000;
+
+/** The last number that the archive has, and what the channel will go on from. */
+export type Head = readonly [channel: string, seq: number, base: number];
 
 export class Losses {
   /** channel → what is in doubt: numbers above the first, up to the second. */
   readonly #numbers = new Map<string, [above: number, upTo: number][]>();
   readonly #times: { from: number; to: number }[] = [];
 
-  /** About to happen; `heads`: the last number that the archive has of each channel. */
-  losing(at: number, heads: readonly (readonly [channel: string, seq: number])[]): void {
+  /** About to happen. */
+  losing(at: number, heads: readonly Head[]): void {
     this.#times.push({ from: at - UNARCHIVED_MS, to: Number.POSITIVE_INFINITY });
-    for (const [channel, seq] of heads) {
-      const upTo = (Math.floor(seq / SEQ_STRIDE) + 1) * SEQ_STRIDE;
+    for (const [channel, seq, upTo] of heads) {
       this.#numbers.set(channel, [...(this.#numbers.get(channel) ?? []), [seq, upTo]]);
     }
   }

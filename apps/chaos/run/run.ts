@@ -6,10 +6,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { type Archive, openArchive } from '../../../lib/archive/index.ts';
 import { MillraceApi } from '../../../lib/client/index.ts';
+import { keyspace } from '../../../lib/keyspace/index.ts';
+import { baseOf } from '../../../lib/rebuild/channel.ts';
 import { temporaryFolder } from '../../../ops/reaper.ts';
 import { CrowdProcess } from '../crowd/handle.ts';
 import type { Fault } from '../faults/index.ts';
 import { holdersIn, rewound } from '../faults/nodes.ts';
+import type { Head } from '../ledger/losses.ts';
 import { judge, type Verdict } from '../ledger/verdict.ts';
 import { Random } from '../random.ts';
 import { type ArchiveKind, Arena, type Earlier, PARTITIONS } from './arena.ts';
@@ -61,6 +64,7 @@ export interface Outcome {
 const SLOW_SHARE = 1 / 8;
 const LAST_WORDS_MS = 30_000;
 export const MIXED = 'mixed';
+const { partitionOf } = keyspace(PARTITIONS);
 
 export async function run(options: RunOptions): Promise<Outcome> {
   const env = Object.assign({}, ...options.faults.map((fault) => fault.env ?? {}), options.env) as Record<
@@ -73,7 +77,12 @@ export async function run(options: RunOptions): Promise<Outcome> {
   const onLoss = async (lose: () => Promise<unknown>) => {
     const channels = await crowd.obey({ order: 'channels' });
     const heads = await withArchive(arena, (archive) =>
-      Promise.all(channels.map(async (channel) => [channel, await archive.lastSeq(channel)] as const)),
+      Promise.all(
+        channels.map(async (channel): Promise<Head> => {
+          const [seq, losses] = await Promise.all([archive.lastSeq(channel), archive.losses(partitionOf(channel))]);
+          return [channel, seq, baseOf(seq, losses + 1)];
+        }),
+      ),
     );
     await crowd.obey({ order: 'losing', heads });
     await lose();

@@ -82,7 +82,7 @@ describe('the Cassandra archive', () => {
       message: expect.stringContaining('millrace schema'),
     });
     await expect(archive.write(messages('g:a', 1))).rejects.toMatchObject({ code: 'schema', retryable: true });
-    expect(await archive.applySchema()).toEqual(['001_history', '002_changes', '003_accounts']);
+    expect(await archive.applySchema()).toEqual(['001_history', '002_changes', '003_accounts', '004_losses']);
     await archive.ready();
   });
 

@@ -222,6 +222,10 @@ export class CassandraArchive implements Archive {
     return this.#run(`read the account of ${user}`, () => this.#facts.account(user));
   }
 
+  async losses(partition: number): Promise<number> {
+    return this.#run(`read the losses of partition ${partition}`, () => this.#facts.losses(partition));
+  }
+
   /** A bucket has a bounded number of rows; its sender is not part of the key. */
   async erase(user: string, { channel, bucket }: SenderBucket, upTo: string): Promise<void> {
     await this.#run(`erase ${user} in ${channel}`, async () => {

@@ -1,4 +1,4 @@
-/** Devices, blocks and watermarks in Cassandra: of each, the latest that the store is known to have had. */
+/** Devices, blocks and watermarks in Cassandra: of each, the latest that the store is known to have had. And each loss of a partition. */
 import type { ArchivedAccount, ArchivedChannel, Fact } from '../archive.ts';
 import { partiesOf } from '../rows.ts';
 import type { Batch } from './statements.ts';
@@ -15,13 +15,16 @@ const queriesFor = (ks: string) => ({
   dropBlocker: `DELETE FROM ${ks}.blockers_by_user USING TIMESTAMP ? WHERE user_id = ? AND blocker_id = ?`,
   putRead: `INSERT INTO ${ks}.receipts_by_channel (channel_id, user_id, delivered, read) VALUES (?, ?, ?, ?) USING TIMESTAMP ?`,
   dropRead: `DELETE FROM ${ks}.receipts_by_channel USING TIMESTAMP ? WHERE channel_id = ? AND user_id = ?`,
+  putLoss: `INSERT INTO ${ks}.losses_by_partition (partition_id, number) VALUES (?, ?)`,
   devicesOf: `SELECT device_id, platform, push_token FROM ${ks}.devices_by_user WHERE user_id = ?`,
   blocksOf: `SELECT blocked_id FROM ${ks}.blocks_by_user WHERE user_id = ?`,
   blockersOf: `SELECT blocker_id FROM ${ks}.blockers_by_user WHERE user_id = ?`,
   blocks: `SELECT blocked_id FROM ${ks}.blocks_by_user WHERE user_id = ? AND blocked_id = ?`,
   receiptsOf: `SELECT user_id, delivered, read FROM ${ks}.receipts_by_channel WHERE channel_id = ?`,
+  lossesOf: `SELECT number FROM ${ks}.losses_by_partition WHERE partition_id = ? LIMIT 1`,
   anyDevice: `SELECT user_id FROM ${ks}.devices_by_user LIMIT 1`,
   anyBlock: `SELECT user_id FROM ${ks}.blocks_by_user LIMIT 1`,
+  anyLoss: `SELECT number FROM ${ks}.losses_by_partition LIMIT 1`,
 });
 
 export class Facts {
@@ -49,6 +52,7 @@ export class Facts {
         const params = (of: string, whom: string) => (holds ? [of, whom, at] : [at, of, whom]);
         return [[{ query: own, params: params(user, other) }], [{ query: reverse, params: params(other, user) }]];
       }
+      if (fact.kind === 'loss') return [[{ query: q.putLoss, params: [fact.partition, fact.number] }]];
       const { channel, user, watermarks } = fact;
       return watermarks
         ? [[{ query: q.putRead, params: [channel, user, watermarks.delivered, watermarks.read, at] }]]
@@ -90,9 +94,16 @@ export class Facts {
     };
   }
 
+  async losses(partition: number): Promise<number> {
+    const [latest] = await this.#read(this.#q.lossesOf, [partition]);
+    return Number(latest?.get('number') ?? 0);
+  }
+
   /** Watermarks are of channels, which have rows. */
   async isEmpty(): Promise<boolean> {
-    const found = await Promise.all([this.#read(this.#q.anyDevice, []), this.#read(this.#q.anyBlock, [])]);
+    const found = await Promise.all(
+      [this.#q.anyDevice, this.#q.anyBlock, this.#q.anyLoss].map((any) => this.#read(any, [])),
+    );
     return found.every((rows) => rows.length === 0);
   }
 }

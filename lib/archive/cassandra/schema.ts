@@ -88,6 +88,16 @@ export const MIGRATIONS: readonly Migration[] = [
        ) WITH compaction = ${overwritten}`,
     ],
   },
+  {
+    name: '004_losses',
+    statements: (ks, { overwritten }) => [
+      // A row for each, so that whoever writes late lowers nothing.
+      `CREATE TABLE IF NOT EXISTS ${ks}.losses_by_partition (
+         partition_id int, number int,
+         PRIMARY KEY (partition_id, number)
+       ) WITH CLUSTERING ORDER BY (number DESC) AND compaction = ${overwritten}`,
+    ],
+  },
 ];
 
 /** Applies what is missing, in order; one at a time per keyspace (every statement can be repeated after a failure). */

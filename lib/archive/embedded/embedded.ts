@@ -233,6 +233,10 @@ export class EmbeddedArchive implements Archive {
     return this.#run(`read the account of ${user}`, () => this.#known().account(user));
   }
 
+  async losses(partition: number): Promise<number> {
+    return this.#run(`read the losses of partition ${partition}`, () => this.#known().losses(partition));
+  }
+
   async channelsOf(user: string): Promise<string[]> {
     return this.#run(`read the channels of ${user}`, () => {
       const rows = this.#prepared().channelsOf.all(user) as unknown as { channel_id: string }[];

@@ -1,4 +1,7 @@
-/** Devices, blocks and watermarks in the embedded archive: of each, the latest that the store is known to have had. */
+/**
+ * Devices, blocks and watermarks in the embedded archive: of each, the latest that the store is known to have had. And each
+ * loss of a partition.
+ */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import type { ArchivedAccount, ArchivedChannel, Fact } from '../archive.ts';
 import { partiesOf } from '../rows.ts';
@@ -7,11 +10,13 @@ interface FactStatements {
   putDevice: StatementSync;
   putBlock: StatementSync;
   putRead: StatementSync;
+  putLoss: StatementSync;
   devicesOf: StatementSync;
   blocksOf: StatementSync;
   blockersOf: StatementSync;
   blocks: StatementSync;
   receiptsOf: StatementSync;
+  lossesOf: StatementSync;
   any: StatementSync;
 }
 
@@ -30,6 +35,7 @@ export class Facts {
       putDevice: put('devices_by_user', 'user_id, device_id', ['platform', 'push_token']),
       putBlock: put('blocks_by_user', 'user_id, blocked_id', ['holds']),
       putRead: put('receipts_by_channel', 'channel_id, user_id', ['delivered', 'read']),
+      putLoss: db.prepare('INSERT OR IGNORE INTO losses_by_partition (partition_id, number) VALUES (?, ?)'),
       devicesOf: db.prepare(
         'SELECT device_id, platform, push_token FROM devices_by_user WHERE user_id = ? AND push_token IS NOT NULL ORDER BY device_id',
       ),
@@ -43,7 +49,10 @@ export class Facts {
       receiptsOf: db.prepare(
         'SELECT user_id, delivered, read FROM receipts_by_channel WHERE channel_id = ? AND read IS NOT NULL ORDER BY user_id',
       ),
-      any: db.prepare('SELECT 1 FROM devices_by_user UNION ALL SELECT 1 FROM blocks_by_user LIMIT 1'),
+      lossesOf: db.prepare('SELECT max(number) AS losses FROM losses_by_partition WHERE partition_id = ?'),
+      any: db.prepare(
+        'SELECT 1 FROM devices_by_user UNION ALL SELECT 1 FROM blocks_by_user UNION ALL SELECT 1 FROM losses_by_partition LIMIT 1',
+      ),
     };
   }
 
@@ -54,6 +63,8 @@ export class Facts {
         this.#s.putDevice.run(fact.user, fact.device, fact.target?.platform ?? null, fact.target?.token ?? null, at);
       } else if (fact.kind === 'block') {
         this.#s.putBlock.run(fact.user, fact.other, fact.holds ? 1 : 0, at);
+      } else if (fact.kind === 'loss') {
+        this.#s.putLoss.run(fact.partition, fact.number);
       } else {
         const { delivered, read } = fact.watermarks ?? { delivered: null, read: null };
         this.#s.putRead.run(fact.channel, fact.user, delivered, read, at);
@@ -85,6 +96,10 @@ export class Facts {
         read: Number(read),
       })),
     };
+  }
+
+  losses(partition: number): number {
+    return Number(this.#s.lossesOf.get(partition)?.losses ?? 0);
   }
 
   /** Watermarks are of channels, which have rows. */

@@ -71,6 +71,15 @@ export const MIGRATIONS: readonly Migration[] = [
       ) WITHOUT ROWID;
     `,
   },
+  {
+    name: '004_losses',
+    sql: `
+      CREATE TABLE losses_by_partition (
+        partition_id INTEGER NOT NULL, number INTEGER NOT NULL,
+        PRIMARY KEY (partition_id, number)
+      ) WITHOUT ROWID;
+    `,
+  },
 ];
 
 export function transaction(db: DatabaseSync, action: () => void): void {
