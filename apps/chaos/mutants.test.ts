@@ -28,6 +28,13 @@ it.each(chosen)('finds it when $does', concurrent, async (mutant) => {
   expect(outcome.verdict.findings.broken, [...log, ...linesOf(outcome)].join('\n')).toContain(mutant.breaks);
 });
 
+it('what a mutant changes is in the product once, as it is now', () => {
+  const textOf = (file: string) => readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8');
+  for (const { name, edits } of MUTANTS) {
+    for (const { file, was } of edits) expect(textOf(file).split(was), `${name}, ${file}: ${was}`).toHaveLength(2);
+  }
+});
+
 /** What no change of the product's text breaks by itself, or none that is planted yet. */
 const NOT_PLANTED: readonly string[] = ['ticks', 'presence', 'noticed', 'unpushed'];
 
