@@ -30,6 +30,7 @@ local function move(k, a)
     if live[i] ~= device then others[#others + 1] = live[i + 1] end
   end
   if #others > 0 then
+    redis.call('XLEN', inbox) -- of the wrong type, either: nothing is written
     redis.call('HLEN', devices)
     -- `via`: the session that reads this of the device itself passes it over
     local id, err = push_receipt(inbox, devices, cap, ttl_ms, stamp, channel, user,

@@ -160,8 +160,8 @@ describe('telling', () => {
       { channel: G, user: 'carol', delivered: '7', read: '7' },
     ]);
     expect(Number((await receipts('alice'))[0]?.ts)).toBeGreaterThanOrEqual(before);
-    expect(await rings(store.redis, 'gw1')).toEqual(['users alice']);
-    expect(await rings(store.redis, 'gw2')).toEqual(['users alice']);
+    expect(await rings(store.redis, 'gw1')).toEqual(['users alice later 1']);
+    expect(await rings(store.redis, 'gw2')).toEqual(['users alice later 1']);
   });
 
   test('nothing to who has no live session: state is read later', async () => {
@@ -177,7 +177,7 @@ describe('telling', () => {
     await attached(store.verbs, 'alice', 'laptop', 'gw2');
     expect(await tell({ user: 'alice', via: 'phone' })).toBe(1);
     expect(await receipts('alice')).toMatchObject([{ user: 'alice', via: 'phone' }]);
-    expect(await rings(store.redis, 'gw2')).toEqual(['users alice']);
+    expect(await rings(store.redis, 'gw2')).toEqual(['users alice later 1']);
   });
 
   describe('an inbox that fills up, because a device is away', () => {

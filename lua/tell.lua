@@ -1,5 +1,6 @@
 -- Tells users of others' watermarks, or of their own on another device: an inbox entry, and a ring, where a session lives.
--- Receipts are state: who is away reads them later, with the conversation list.
+-- Receipts are state: who is away reads them later, with the conversation list; and what is told may wait a moment, for
+-- something else to the same user.
 --
 -- KEYS  for each user: inbox, devices, sessions
 -- ARGV  1 entries an inbox may hold  2 inbox TTL ms  3 entries a bell may hold; then for each user
@@ -38,5 +39,5 @@ for k = 1, #KEYS, 3 do
   a = a + 5 * count
 end
 
-ring_all(bell_cap)
+ring_all(bell_cap, 'later', '1')
 return written

@@ -3,7 +3,8 @@
  * what is watched (design §5): it blocks on the gateway's bells, then reads exactly the inboxes that rang.
  *
  * Invariant: a feed is in the dirty set from the moment that its inbox may hold something beyond its position, until a
- * read of it came back short. A ring is a hint; what a lost one would hide, the sweep finds.
+ * read of it came back short; or among those for later, when that is a receipt. A ring is a hint; what a lost one would
+ * hide, the sweep finds.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BlockingConnection, StreamBatch } from '../../lib/redis/blocking.ts';
@@ -23,6 +24,8 @@ const ENTRIES_PER_READ = 2048;
 const LONGEST_STRETCH = 128;
 const BLOCK_MS = 500;
 const BUSY_FOR_MS = 20;
+/** A receipt waits so long for something else to the same user: a read and a write to a socket cost more than it does. */
+const LATER_MS = 200;
 
 export interface LaneEvents {
   feedOf(user: string): Feed | undefined;
@@ -46,6 +49,10 @@ export class Lane {
   readonly #partitions: readonly number[];
   readonly #bells = new Map<string, string>();
   readonly #dirty = new Set<Feed>();
+  /** Those of which only a receipt is known. */
+  readonly #later = new Set<Feed>();
+  /** When they become dirty, all of them together (`performance.now()`). */
+  #laterDue = 0;
   readonly #loop: Promise<void>;
   #connection: BlockingConnection | undefined;
   #stopping = false;
@@ -62,12 +69,14 @@ export class Lane {
   /** To be read soon: at the latest after one block. */
   mark(feed: Feed, cause: Feed['cause']): void {
     feed.rings++;
-    if (!this.#dirty.has(feed)) feed.cause = cause;
+    if (!this.#dirty.has(feed)) feed.cause = this.#later.has(feed) ? 'ring' : cause;
+    this.#later.delete(feed);
     this.#dirty.add(feed);
   }
 
   forget(feed: Feed): void {
     this.#dirty.delete(feed);
+    this.#later.delete(feed);
   }
 
   async stop(): Promise<void> {
@@ -119,7 +128,8 @@ export class Lane {
   /** Waits for a ring unless something is dirty. Returns how many entries the bells had. */
   async #listen(connection: BlockingConnection): Promise<number> {
     const streams = [...this.#bells].map(([key, after]) => ({ key, after }));
-    const wait = this.#dirty.size > 0 ? {} : { blockMs: BLOCK_MS };
+    const longest = this.#later.size > 0 ? Math.max(1, this.#laterDue - performance.now()) : BLOCK_MS;
+    const wait = this.#dirty.size > 0 ? {} : { blockMs: Math.min(BLOCK_MS, longest) };
     const batches = await connection.xread(streams, { count: BELL_ENTRIES, ...wait });
     let rings = 0;
     for (const { key, entries } of batches) {
@@ -129,17 +139,24 @@ export class Lane {
       for (const { fields } of entries) {
         if (fields[0] === 'replaced') this.#events.onReplaced(fields[1] ?? '');
         else if (fields[0] === 'ended') this.#events.onEnded(fields[1] ?? '');
-        else if (fields[0] === 'users') this.#ring(fields[1] ?? '');
+        else if (fields[0] === 'users') this.#ring(fields[1] ?? '', fields[2] === 'later');
       }
     }
+    if (performance.now() >= this.#laterDue) for (const feed of this.#later) this.mark(feed, 'ring');
     this.#ctx.metrics.rings.inc(rings);
     return rings;
   }
 
-  #ring(users: string): void {
+  #ring(users: string, later: boolean): void {
     for (const user of users.split(' ')) {
       const feed = this.#events.feedOf(user);
-      if (feed) this.mark(feed, 'ring');
+      if (!feed) continue;
+      if (!later) {
+        this.mark(feed, 'ring');
+      } else if (!this.#dirty.has(feed)) {
+        if (this.#later.size === 0) this.#laterDue = performance.now() + LATER_MS;
+        this.#later.add(feed);
+      }
     }
   }
 

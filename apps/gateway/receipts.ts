@@ -20,9 +20,15 @@ import { Batcher } from './batcher.ts';
 import type { GatewayContext } from './context.ts';
 import { GivenUp } from './given-up.ts';
 import { isPresent, parseMember } from './membership.ts';
+import { Rounds, type Waiting } from './rounds.ts';
 
 /** A raise is some 5 µs, a tell 10: no call holds Redis for more than about a millisecond. */
 const PER_CALL = 64;
+/**
+ * Receipts of direct channels go together for so long: hardly to be seen, and most of a call and a wake each is saved. Those
+ * of groups for longer, because each of them goes to many.
+ */
+const DIRECT_EVERY_MS = 50;
 const GROUPS_EVERY_MS = 1000;
 /** An outage of a minute; whoever connects later reads the state. */
 const TELL_ATTEMPTS = 100;
@@ -38,24 +44,13 @@ export interface Mark extends Watermarks {
 
 type Receipt = Omit<TellInput, 'to' | 'via'>;
 
-interface Waiting {
-  receipt: Receipt;
-  readonly told: PromiseWithResolvers<void>;
-}
-
-interface Tick {
-  /** `channel user` → the latest of a member's watermarks. */
-  readonly waiting: Map<string, Waiting>;
-  tell(): void;
-}
-
 export class Receipts {
   readonly #ctx: GatewayContext;
   readonly #raises: Batcher<RaiseInput, Raised>;
   readonly #tells: Batcher<TellInput, void>;
   readonly #reads: Batcher<Mark, boolean>;
-  #tick: Tick | undefined;
-  #hurried = 0;
+  readonly #direct: Rounds<TellInput>;
+  readonly #groups: Rounds<Receipt>;
   #stopped = false;
   readonly #givenUp: GivenUp;
 
@@ -74,6 +69,14 @@ export class Receipts {
         metrics.receiptsTold.inc(await verbs.tell(receipts));
         return receipts.map(() => undefined);
       },
+    });
+    this.#direct = new Rounds(DIRECT_EVERY_MS, (waiting) => {
+      for (const { item, told } of waiting) this.#tells.run(item).then(told.resolve, told.reject);
+    });
+    this.#groups = new Rounds(GROUPS_EVERY_MS, (waiting) => {
+      // One second's receipts: a member's latest, all members' in one ring.
+      const channels = Map.groupBy(waiting, ({ item }) => item.channel);
+      for (const [channel, some] of channels) void this.#tellGroup(channel, some);
     });
     this.#reads = new Batcher({
       ...parts,
@@ -109,10 +112,10 @@ export class Receipts {
     return known;
   }
 
-  /** Groups are not waited for: somebody is about to leave. */
+  /** Nobody is waited for: somebody is about to leave. */
   hurry(): void {
-    this.#hurried = performance.now() + GROUPS_EVERY_MS;
-    this.#tick?.tell();
+    this.#direct.hurry();
+    this.#groups.hurry();
   }
 
   /** The watermarks when they are to be told. */
@@ -134,22 +137,22 @@ export class Receipts {
   async #tellAll(mark: Mark, raised: Watermarks & { members: number }): Promise<void> {
     const { user, channel, device } = mark;
     const { delivered, read } = raised;
-    const own = this.#tells.run({ channel, user, delivered, read, to: user, via: device });
+    const own = this.#tellLater({ channel, user, delivered, read, to: user, via: device });
     await Promise.all([own, this.#tellOthers(mark, raised)]);
+  }
+
+  #tellLater(receipt: TellInput): Promise<void> {
+    const { to, via, channel, user } = receipt;
+    return this.#direct.add(`${to} ${via} ${channel} ${user}`, receipt);
   }
 
   async #tellOthers({ user, channel }: Mark, { delivered, read, members }: Watermarks & { members: number }) {
     const receipt = { channel, user, delivered, read };
     const peer = peerOf(channel, user);
     if (peer !== undefined) {
-      if (peer !== user) await this.#tells.run({ ...receipt, to: peer, via: '' });
+      if (peer !== user) await this.#tellLater({ ...receipt, to: peer, via: '' });
     } else if (members <= this.#ctx.config.limits.receipts_up_to) {
-      this.#tick ??= this.#startTick();
-      const { waiting } = this.#tick;
-      const key = `${channel} ${user}`;
-      const told = waiting.get(key)?.told ?? Promise.withResolvers<void>();
-      waiting.set(key, { receipt, told });
-      await told.promise;
+      await this.#groups.add(`${channel} ${user}`, receipt);
     }
   }
 
@@ -183,33 +186,16 @@ export class Receipts {
     this.hurry();
   }
 
-  /** In groups one second's receipts go together: a member's latest, all members' in one ring. */
-  #startTick(): Tick {
-    const waiting: Tick['waiting'] = new Map();
-    let tell = () => {};
-    const due = new Promise<void>((resolve) => {
-      tell = resolve;
-    });
-    const timer = setTimeout(tell, performance.now() < this.#hurried ? GROUPS_EVERY_MS / 20 : GROUPS_EVERY_MS);
-    void due.then(() => {
-      clearTimeout(timer);
-      this.#tick = undefined;
-      const channels = Map.groupBy(waiting.values(), ({ receipt }) => receipt.channel);
-      for (const [channel, some] of channels) void this.#tellGroup(channel, some);
-    });
-    return { waiting, tell };
-  }
-
   /** A receipt is told when all members were told of it: what fails in one group, or of one receipt, fails no other. */
-  async #tellGroup(channel: string, waiting: readonly Waiting[]): Promise<void> {
+  async #tellGroup(channel: string, waiting: readonly Waiting<Receipt>[]): Promise<void> {
     const { store, keys } = this.#ctx;
     try {
       const members = Object.entries(await store.command.hgetall(keys.members(channel)));
       // Who was removed meanwhile is told nothing any more.
       const present = members.filter(([, value]) => isPresent(parseMember(value))).map(([user]) => user);
-      for (const { receipt, told } of waiting) {
-        const others = present.filter((to) => to !== receipt.user);
-        const tells = others.map((to) => this.#tells.run({ ...receipt, to, via: '' }));
+      for (const { item, told } of waiting) {
+        const others = present.filter((to) => to !== item.user);
+        const tells = others.map((to) => this.#tells.run({ ...item, to, via: '' }));
         Promise.all(tells).then(() => told.resolve(), told.reject);
       }
     } catch (error) {

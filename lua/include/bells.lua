@@ -13,10 +13,10 @@ local function ring(prefix, user, session)
   end
 end
 
--- Returns how many bells were rung.
-local function ring_all(bell_cap)
+-- `...`: further fields of the entries. Returns how many bells were rung.
+local function ring_all(bell_cap, ...)
   for i = 1, #bells do
-    redis.pcall('XADD', bells[i], 'MAXLEN', '~', bell_cap, '*', 'users', table.concat(rings[bells[i]], ' '))
+    redis.pcall('XADD', bells[i], 'MAXLEN', '~', bell_cap, '*', 'users', table.concat(rings[bells[i]], ' '), ...)
     redis.pcall('PEXPIRE', bells[i], 60000)
   end
   return #bells

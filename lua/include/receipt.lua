@@ -13,8 +13,7 @@ local function drop_superseded(inbox)
 end
 
 local function push_receipt(inbox, devices, cap, ttl_ms, stamp, channel, user, delivered, read, via)
-  redis.call('XLEN', inbox) -- of the wrong type: nothing is written
-  redis.call('HINCRBY', devices, 'receipts', 1)
+  redis.call('HINCRBY', devices, 'receipts', 1) -- first: of the wrong type, nothing is written; one too many is no harm
   local id, failed, held = push(inbox, devices, cap, ttl_ms, 'type', 'receipt', 'channel', channel, 'user', user,
     'delivered', delivered, 'read', read, 'ts', stamp, 'via', via)
   if id and held > RECENT and not looked and tonumber(stamp) % LOOK_EVERY == 0 then
