@@ -51,24 +51,25 @@ end
 -- Moves the conversation's mark: `<last seq> <ts> <unread> <read seq>`, and ` left` after one's removal. `at`: where
 -- in ARGV the entry's fields begin. Returns an error when nothing could be written.
 local function mark(conversations, user, known, at)
-  local last, unread, read, ts
+  local last, ts, unread, read
   if known then last, ts, unread, read = match(known, '^(%d+) (%d+) (%d+) (%d+)') end
-  local seq = tonumber(ARGV[at + 5])
+  local text = ARGV[at + 5]
+  local seq = tonumber(text)
   if last and seq <= tonumber(last) then return end
-  unread, read = tonumber(unread) or 0, tonumber(read) or seq - 1
-  local kind, left = ARGV[at + 1], ''
+  local kind, own, left = ARGV[at + 1], ARGV[at + 9] == user, ''
+  unread, read = tonumber(unread) or 0, read or format('%d', seq - 1)
   local changes = kind == 'edited' or kind == 'deleted'
   if kind == 'message' then
-    if ARGV[at + 9] == user then unread, read = 0, seq else unread = unread + 1 end
+    if own then unread, read = 0, text else unread = unread + 1 end
   elseif kind == 'deleted' then
-    if ARGV[at + 9] ~= user and unread > 0 and tonumber(ARGV[at + 15]) > read then unread = unread - 1 end
+    if not own and unread > 0 and tonumber(ARGV[at + 15]) > tonumber(read) then unread = unread - 1 end
   elseif kind == 'member' and ARGV[at + 15] == user then
     local action = ARGV[at + 17]
-    if action == 'removed' then left = ' left' elseif action == 'added' then unread, read = 0, seq end
+    if action == 'removed' then left = ' left' elseif action == 'added' then unread, read = 0, text end
   end
   -- A change of an old message does not move the conversation up in the list.
   if not (changes and ts) then ts = ARGV[at + 13] end
-  local done = pcall('HSET', conversations, ARGV[at + 3], format('%d %s %d %d%s', seq, ts, unread, read, left))
+  local done = pcall('HSET', conversations, ARGV[at + 3], text .. ' ' .. ts .. ' ' .. unread .. ' ' .. read .. left)
   if type(done) == 'table' then return done.err end
 end
 
@@ -151,17 +152,22 @@ local function deliver(key, dead, prefix, user, via, at, n)
     if all.err then seen = all else alone = not has_other_device(all, via) end
   end
   if not alone and not seen then
-    local record = pcall('HMGET', devices, 'seen', 'pushable', 'account')
-    seen = record.err and record or record[1]
-    if not seen and not record[3] and not own and ARGV[at + 1] == 'message' and may_have_lost_tokens(devices) then
-      lost[#lost + 1] = at
-      lost[#lost + 1] = user
+    live = not rung[user] and pcall('HVALS', KEYS[key + 3])
+    local for_others = not own and ARGV[at + 1] == 'message'
+    local pushable
+    if not live or (not live.err and #live > 0) then
+      -- With a session: so they were seen, and nothing of theirs is lost.
+      pushable = pcall('HGET', devices, 'pushable')
+      if type(pushable) == 'table' then seen = pushable end
+    elseif not live.err then
+      local record = pcall('HMGET', devices, 'seen', 'pushable', 'account')
+      seen, pushable = record.err and record or record[1], record[2]
+      if not seen and not record[3] and for_others and may_have_lost_tokens(devices) then
+        lost[#lost + 1] = at
+        lost[#lost + 1] = user
+      end
     end
-    if record[2] and not own and ARGV[at + 1] == 'message' then
-      live, away = absent(record[2], KEYS[key + 3])
-    else
-      live = not rung[user] and pcall('HVALS', KEYS[key + 3])
-    end
+    if type(pushable) == 'string' and for_others then live, away = absent(pushable, KEYS[key + 3]) end
   end
   local failed = type(seen) == 'table' and seen.err or type(known) == 'table' and known.err or live and live.err
 

@@ -28,7 +28,7 @@ export const marking: readonly Mutant[] = [
     edits: [
       {
         file: 'lua/deliver.lua',
-        was: 'if ARGV[at + 9] == user then unread, read = 0, seq else unread = unread + 1 end',
+        was: 'if own then unread, read = 0, text else unread = unread + 1 end',
         becomes: 'unread = unread + 1',
       },
     ],
