@@ -9,8 +9,8 @@ export const appending: readonly Mutant[] = [
     edits: [
       {
         file: 'lua/append.lua',
-        was: '{ seq = head[1], last = head[2] }',
-        becomes: '{ seq = head[1] and now % 20 == 0 and head[1] - 1 or head[1], last = head[2] }',
+        was: '{ seq = before, last = head[2] }',
+        becomes: '{ seq = head[1] and now % 20 == 0 and before - 1 or before, last = head[2] }',
       },
     ],
   },
@@ -21,8 +21,8 @@ export const appending: readonly Mutant[] = [
     edits: [
       {
         file: 'lua/append.lua',
-        was: '{ seq = head[1], last = head[2] }',
-        becomes: '{ seq = head[1] and now % 20 == 0 and head[1] + 1 or head[1], last = head[2] }',
+        was: '{ seq = before, last = head[2] }',
+        becomes: '{ seq = head[1] and now % 20 == 0 and before + 1 or before, last = head[2] }',
       },
     ],
   },
@@ -34,7 +34,7 @@ export const appending: readonly Mutant[] = [
       {
         file: 'lua/append.lua',
         was: "  local extra = { 'content', ARGV[a + 5] }",
-        becomes: `  if head[1] and now % 20 == 0 then return { 'ok', head[1] + 1, id, now, 0, tonumber(head[5]) } end
+        becomes: `  if head[1] and now % 20 == 0 then return { 'ok', head[1] + 1, id, now, 0, 0, tonumber(head[5]) } end
   local extra = { 'content', ARGV[a + 5] }`,
       },
     ],

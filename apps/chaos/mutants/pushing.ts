@@ -13,8 +13,8 @@ export const pushing: readonly Mutant[] = [
     edits: [
       {
         file: 'lua/deliver.lua',
-        was: "if record[2] and not own and ARGV[at + 1] == 'message' then",
-        becomes: "if record[2] and ARGV[at + 1] == 'message' then",
+        was: "local for_others = not own and ARGV[at + 1] == 'message'",
+        becomes: "local for_others = ARGV[at + 1] == 'message'",
       },
     ],
   },
