@@ -1,12 +1,13 @@
 import { expect, it } from 'vitest';
 import { SEQ_STRIDE } from '../../../lib/archive/rows.ts';
+import { baseOf } from '../../../lib/rebuild/channel.ts';
 import { Losses } from './losses.ts';
 
 function lostOnce(): Losses {
   const losses = new Losses();
   losses.losing(20_000, [
-    ['dm:a:b', 7],
-    ['g:1', SEQ_STRIDE + 3],
+    ['dm:a:b', 7, baseOf(7, 1)],
+    ['g:1', SEQ_STRIDE + 3, baseOf(SEQ_STRIDE + 3, 1)],
   ]);
   losses.lost(21_000);
   return losses;
@@ -33,9 +34,10 @@ it('a stretch may be gone only when all of it may, by one and the same loss', ()
   expect(losses.mayTakeAll('dm:a:b', 8, SEQ_STRIDE)).toBe(true);
   expect(losses.mayTakeAll('dm:a:b', 7, SEQ_STRIDE)).toBe(false);
   expect(losses.mayTakeAll('dm:a:b', 8, SEQ_STRIDE + 1)).toBe(false);
-  losses.losing(60_000, [['dm:a:b', SEQ_STRIDE + 5]]);
+  losses.losing(60_000, [['dm:a:b', SEQ_STRIDE + 5, baseOf(SEQ_STRIDE + 5, 2)]]);
   losses.lost(60_100);
-  expect(losses.mayTakeAll('dm:a:b', SEQ_STRIDE + 6, 2 * SEQ_STRIDE)).toBe(true);
+  expect(losses.mayTakeAll('dm:a:b', SEQ_STRIDE + 6, 3 * SEQ_STRIDE)).toBe(true);
+  expect(losses.mayTake('dm:a:b', 3 * SEQ_STRIDE + 1)).toBe(false);
   expect(losses.mayTakeAll('dm:a:b', 8, 2 * SEQ_STRIDE)).toBe(false);
 });
 

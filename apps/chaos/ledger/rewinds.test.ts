@@ -97,7 +97,7 @@ it('what was written, and what was sent in sessions, long before or after is jud
 
 it('a Redis that lost everything went back everywhere, until sessions are registered again', async () => {
   const all: Entry[] = [
-    ['losing', 99_000, [[CHANNEL, 2]]],
+    ['losing', 99_000, [[CHANNEL, 2, 2 ** 20]]],
     ['lost', 99_100],
   ];
   expect(await judged([130_000, 130_000], 130_000, ...all)).toMatchObject({ unsent: [], twice: [] });
