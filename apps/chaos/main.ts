@@ -9,7 +9,7 @@ import type { Mutant } from './mutants/mutant.ts';
 import { MUTANTS } from './mutants/mutants.ts';
 import { overlay } from './mutants/overlay.ts';
 import { shortRun } from './mutants/try.ts';
-import { ARCHIVES, type ArchiveKind } from './run/arena.ts';
+import { ARCHIVES, type ArchiveKind, SHORT_FUZZ } from './run/arena.ts';
 import { KEPT_BRIEFLY, memoryRows } from './run/memory.ts';
 import { jsonOf, linesOf, memoryTableOf, tableOf } from './run/report.ts';
 import { run } from './run/run.ts';
@@ -30,6 +30,8 @@ interface Options {
   ackReplicas?: number;
   mutant?: Mutant;
   earlier?: string;
+  frames: number;
+  requests: number;
   memory?: true;
   json?: true;
 }
@@ -67,6 +69,8 @@ const program = new Command('chaos')
   )
   .option('--mutant <name>', 'a fault planted in the product, which the verdict has to find', parseMutant)
   .option('--earlier <commit>', 'the version that two-versions runs beside the present one; the one before it without')
+  .option('--frames <n>', 'mutated frames in each strike of fuzz', number(1, 1e8), SHORT_FUZZ.frames)
+  .option('--requests <n>', 'mutated HTTP requests in each strike of fuzz', number(1, 1e8), SHORT_FUZZ.requests)
   .option('--memory', 'without faults: watch the memory of all processes and of Redis, and judge whether it stays')
   .option('--json', 'print the outcome as JSON, for a script')
   .addHelpText('after', `\nFaults:\n${names}\n\nMutants:\n${mutants}`);
@@ -115,7 +119,7 @@ if (mutant) shorten(mutant);
 if (program.opts<Options>().memory && program.getOptionValueSource('faults') !== 'cli')
   program.setOptionValue('faults', []);
 const options = program.opts<Options>();
-const { topology, archive, users, rate, messages, messagesEach, ackReplicas, memory, json } = options;
+const { topology, archive, users, rate, messages, messagesEach, ackReplicas, frames, requests, memory, json } = options;
 const seed = options.seed ?? randomInt(0xffffffff);
 const asksForEarlier = options.faults !== 'all' && options.faults.some(({ needs }) => needs?.includes('earlier'));
 const before = asksForEarlier ? sourcesBefore(REPOSITORY, options.earlier) : undefined;
@@ -139,6 +143,7 @@ const also = [
   ackReplicas === undefined ? '' : ` --ack-replicas ${ackReplicas}`,
   mutant ? ` --mutant ${mutant.name}` : '',
   earlier ? ` --earlier ${earlier.commit}` : '',
+  faults.some(({ name }) => name === 'fuzz') ? ` --frames ${frames} --requests ${requests}` : '',
   memory ? ' --memory' : '',
 ].join('');
 say(
@@ -148,6 +153,7 @@ ensureRedis(say);
 const outcome = await run({
   ...{ faults, topology, archive, seconds, seed, users, say },
   ...(earlier ? { earlier } : {}),
+  fuzz: { frames, requests },
   ...(messages === undefined ? {} : { messages }),
   ...(messagesEach === undefined ? {} : { messagesEach }),
   ...(ackReplicas === undefined ? {} : { env: { ACK_REPLICAS: String(ackReplicas) } }),

@@ -68,7 +68,7 @@ export class Crowd {
     this.#journal.write(['phase', this.#journal.now, name]);
   }
 
-  async outage(partitions: readonly number[]): Promise<void> {
+  async outage(partitions: readonly number[] | null): Promise<void> {
     this.#journal.write(['outage', this.#journal.now, partitions]);
   }
 

@@ -17,8 +17,8 @@ export type Order =
   /** Writes of all kinds, so many a second, until told to stop. */
   | { order: 'go'; perSecond: number }
   | { order: 'phase'; name: string }
-  /** These partitions are down, until told otherwise. */
-  | { order: 'outage'; partitions: readonly number[] }
+  /** Whoever has nothing to do with these partitions must not notice anything, until told null. */
+  | { order: 'outage'; partitions: readonly number[] | null }
   /** Redis is about to lose everything: whose history does the archive have how far? And it has lost it. */
   | { order: 'channels' }
   | { order: 'losing'; heads: readonly Head[] }

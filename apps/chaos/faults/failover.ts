@@ -145,7 +145,7 @@ const shardDown: Fault = {
     if (silent) for (const server of all) server.kill('SIGCONT');
     else await Promise.all(all.map((server) => server.revive()));
     await settled(arena.store);
-    await arena.tellOutage([]);
+    await arena.tellOutage(null);
     return `${all.map(({ port }) => port).join(', ')} ${silent ? 'stood still' : 'were dead'} for ${DOWN_S} s, and with them partitions ${partitions.join(', ')}`;
   },
 };

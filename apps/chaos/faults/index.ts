@@ -5,6 +5,7 @@ import { archiveFaults } from './archive.ts';
 import { clockFaults } from './clocks.ts';
 import { failoverFaults } from './failover.ts';
 import type { Fault } from './fault.ts';
+import { fuzz } from './fuzz.ts';
 import { lateClose } from './late-close.ts';
 import { networkFaults } from './network.ts';
 import { processFaults } from './processes.ts';
@@ -24,6 +25,7 @@ export const FAULTS: readonly Fault[] = [
   ...networkFaults,
   lateClose,
   twoVersions,
+  fuzz,
 ];
 
 export interface Where {

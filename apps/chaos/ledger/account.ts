@@ -113,7 +113,7 @@ export class Account {
         return;
       case 'outage':
         this.spared.outage(entry[2]);
-        this.pushes.outage(entry[1], entry[2].length > 0);
+        this.pushes.outage(entry[1], (entry[2] ?? []).length > 0);
         return;
       case 'losing':
         this.losses.losing(entry[1], entry[2]);

@@ -17,8 +17,8 @@ export type Entry =
   | [kind: 'device', at: number, user: string, device: string]
   /** From here on, until the next one, what is written counts for this fault. */
   | [kind: 'phase', at: number, name: string]
-  /** These partitions are down, until the next one of these. */
-  | [kind: 'outage', at: number, partitions: readonly number[]]
+  /** Whoever has nothing to do with these partitions must not notice anything, until the next one of these. */
+  | [kind: 'outage', at: number, partitions: readonly number[] | null]
   /** Redis is about to lose everything, and has. */
   | [kind: 'losing', at: number, heads: readonly Head[]]
   | [kind: 'lost', at: number]

@@ -66,7 +66,7 @@ it('with a fault about, a push has more time; where the store went back, and in 
   expect(await judged(...away, [14, 'phase', 0, 'fanout-kill'], come(60))).toMatchObject({ missed });
   const all = Array.from({ length: 16 }, (_, p) => p);
   expect(await judged(...away, [30, 'rewound', 0, 20_000, all], come(60))).toMatchObject({ owed: 0, missed: [] });
-  expect(await judged([5, 'outage', 0, [3]], ...away, [50, 'outage', 0, []], come(60))).toMatchObject({ missed: [] });
+  expect(await judged([5, 'outage', 0, [3]], ...away, [50, 'outage', 0, null], come(60))).toMatchObject({ missed: [] });
 });
 
 it('a push for one’s own message, or to somebody without a token, is wrong; for what was shown a while ago, when there are many', async () => {

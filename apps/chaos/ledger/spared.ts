@@ -1,4 +1,4 @@
-/** While some partitions are down: who writes and reads in none of them must not be served later than usual. */
+/** While some partitions are down, or somebody misbehaves: who writes and reads in none of them must not be served later than usual. */
 import { partitionOf } from '../../../lib/partitions/slices.ts';
 import type { Findings } from './findings.ts';
 
@@ -7,7 +7,8 @@ const SLACK_MS = 250;
 
 export class Spared {
   readonly #partitions: number;
-  #down: ReadonlySet<number> = new Set();
+  /** undefined: nothing is. */
+  #down: ReadonlySet<number> | undefined;
   #any = false;
   /** From write to showing, in ms: before the first fault, and during outages. */
   readonly #usual: number[] = [];
@@ -19,13 +20,13 @@ export class Spared {
     this.#partitions = partitions;
   }
 
-  outage(partitions: readonly number[]): void {
-    this.#down = new Set(partitions);
-    this.#any ||= partitions.length > 0;
+  outage(partitions: readonly number[] | null): void {
+    this.#down = partitions ? new Set(partitions) : undefined;
+    this.#any ||= partitions !== null;
   }
 
   wrote({ n, channel, user }: { n: number; channel: string; user: string }): void {
-    if (this.#down.size > 0 && !this.#isIn(this.#down, channel) && !this.#isIn(this.#down, user)) {
+    if (this.#down && !this.#isIn(this.#down, channel) && !this.#isIn(this.#down, user)) {
       this.#writes.set(n, this.#down);
     }
   }

@@ -33,6 +33,14 @@ export interface Earlier {
   root: string;
   commit: string;
 }
+
+/** How many mutated frames and requests one strike has. */
+export interface Fuzz {
+  frames: number;
+  requests: number;
+}
+export const SHORT_FUZZ: Fuzz = { frames: 5_000, requests: 1_000 };
+
 export type Version = 'present' | 'earlier';
 
 export interface ArenaOptions {
@@ -48,9 +56,10 @@ export interface ArenaOptions {
   root?: string;
   /** Sources of an earlier version, for a fault that runs both. */
   earlier?: Earlier;
+  fuzz?: Fuzz;
   say: (line: string) => void;
-  /** Told which partitions are down from now on. */
-  onOutage?: (partitions: readonly number[]) => Promise<void>;
+  /** Told which partitions are down from now on, null: none any longer. */
+  onOutage?: (partitions: readonly number[] | null) => Promise<void>;
   /** Notes what the archive has by now, lets it happen, and notes that it has. */
   onLoss?: (lose: () => Promise<unknown>) => Promise<void>;
   /** Which devices of the crowd are connected at the moment. */
@@ -76,6 +85,7 @@ export class Arena {
   readonly #noticed: string[] = [];
   readonly #running = new Map<Role, MillraceProcess[]>(ROLES.map((role) => [role, []]));
   readonly earlier: Earlier | undefined;
+  readonly fuzz: Fuzz;
   readonly #gateways: Record<Version, Deployment>;
   readonly #workers: Record<Version, Deployment>;
 
@@ -101,6 +111,7 @@ export class Arena {
     this.#onLoss = options.onLoss;
     this.#whoIsConnected = options.whoIsConnected;
     this.earlier = options.earlier;
+    this.fuzz = options.fuzz ?? SHORT_FUZZ;
     const started = (proxy: TcpProxy | undefined, from: { root?: string; nodeArgs?: readonly string[] }) =>
       new Deployment({
         redisUrl: proxy ? `redis://${proxy.address}` : this.store.url,
@@ -180,8 +191,8 @@ export class Arena {
     this.#running.get(role)!.push(process);
   }
 
-  /** For a fault during which those who have nothing to do with these partitions must not notice anything. */
-  async tellOutage(partitions: readonly number[]): Promise<void> {
+  /** For a fault during which those who have nothing to do with these partitions must not notice anything; null: it is over. */
+  async tellOutage(partitions: readonly number[] | null): Promise<void> {
     await this.#onOutage?.(partitions);
   }
 

@@ -15,7 +15,7 @@ import { holdersIn, rewound } from '../faults/nodes.ts';
 import type { Head } from '../ledger/losses.ts';
 import { judge, type Verdict } from '../ledger/verdict.ts';
 import { Random } from '../random.ts';
-import { type ArchiveKind, Arena, type Earlier, PARTITIONS } from './arena.ts';
+import { type ArchiveKind, Arena, type Earlier, type Fuzz, PARTITIONS } from './arena.ts';
 import { type Curve, MemoryWatch } from './memory.ts';
 import { mixOf, planOf } from './plan.ts';
 import type { Topology } from './store.ts';
@@ -38,6 +38,8 @@ export interface RunOptions {
   root?: string;
   /** Sources of an earlier version, for `two-versions`. */
   earlier?: Earlier;
+  /** Of one strike of `fuzz`. */
+  fuzz?: Fuzz;
   env?: Record<string, string>;
   /** After the last write: how long nothing may come before what is missing counts as lost. */
   settleMs: number;
@@ -71,9 +73,10 @@ export async function run(options: RunOptions): Promise<Outcome> {
     string,
     string
   >;
+  const users = Array.from({ length: options.users }, (_, i) => `user-${String(i).padStart(3, '0')}`);
   const needs = new Set(options.faults.flatMap((fault) => fault.needs ?? []));
   const crowd = new CrowdProcess(options);
-  const onOutage = (partitions: readonly number[]) => crowd.obey({ order: 'outage', partitions });
+  const onOutage = (partitions: readonly number[] | null) => crowd.obey({ order: 'outage', partitions });
   const onLoss = async (lose: () => Promise<unknown>) => {
     const channels = await crowd.obey({ order: 'channels' });
     const heads = await withArchive(arena, (archive) =>
@@ -97,12 +100,12 @@ export async function run(options: RunOptions): Promise<Outcome> {
   );
   arena.fcm.heard = ({ at, message: { data } }) => {
     const { user = '', id = '', count } = data ?? {};
+    if (!users.includes(user)) return; // one of those who send what no client sends
     const pushed = { user, id, count: Number(count), agoMs: performance.now() - at };
     void crowd.obey({ order: 'pushed', ...pushed }).catch(() => undefined); // the run is over, or ends by the crowd's end
   };
   const file = join(temporaryFolder('ledger'), 'ledger.jsonl');
   try {
-    const users = Array.from({ length: options.users }, (_, i) => `user-${String(i).padStart(3, '0')}`);
     await crowd.obey({
       order: 'gather',
       plan: {
