@@ -67,5 +67,7 @@ it('a push token belongs to the last user who registered it', async () => {
   const key = (await stage.store.keys('push_token:*')).map((name) => stage.store.get(name));
   expect(await Promise.all(key)).toContain('second tab');
   expect(await Promise.all(key)).not.toContain('first tab');
+  expect(await list('first')).toEqual([]);
+  expect(await list('second')).toMatchObject([{ device: 'tab', push: true }]);
   expect(stage.complaints()).toEqual([]);
 });

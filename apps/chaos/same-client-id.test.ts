@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ask } from './ask.ts';
 import { type Frame, RawSession } from './raw-session.ts';
 import { Stage } from './stage.ts';
 
@@ -69,6 +70,45 @@ describe('the same client_id from two connections on two gateways at once', () =
     expect(later).toMatchObject({ seq: 1, duplicate: true });
     await session.close();
   });
+});
+
+it('a client_id is remembered for an hour, whatever it was used for, on any gateway', async () => {
+  const channel = 'dm:patient:writer';
+  const [near, far] = await Promise.all(
+    ['one', 'other'].map((device, i) => RawSession.start(stage.deployment, stage.gateway(i), 'writer', { device })),
+  );
+  const requests = [
+    { type: 'send', client_id: 'sent', channel, content: 'a text' },
+    { type: 'edit', client_id: 'edited', channel, seq: 1, content: 'another text' },
+    { type: 'send', client_id: 'sent-too', channel, content: 'one more' },
+    { type: 'delete', client_id: 'deleted', channel, seq: 3 },
+  ];
+  const answer = async (session: RawSession, request: (typeof requests)[number], ref: string) => {
+    session.send({ ...request, ref });
+    const { ref: _, ...accepted } = await session.next('accepted', { ref });
+    return accepted;
+  };
+  const first: Frame[] = [];
+  for (const [i, request] of requests.entries()) first.push((await answer(near!, request, `first ${i}`)) as Frame);
+  expect(first.map(({ seq, duplicate }) => [seq, duplicate])).toEqual([1, 2, 3, 4].map((seq) => [seq, false]));
+
+  // Time passes: what is remembered of this half hour is of the one before it, then of the one before that.
+  const field = [stage.keys.channel(channel), 'dedupe'] as const;
+  for (const back of [1, 2]) {
+    const window = Number(await stage.store.hget(...field));
+    await stage.store.rename(stage.keys.dedupe(channel, window), stage.keys.dedupe(channel, window - 1));
+    await stage.store.hset(...field, String(window - 1));
+    for (const [i, request] of requests.entries()) {
+      const again = await answer(far!, request, `${back} windows later, ${i}`);
+      expect(again).toEqual({ ...first[i], duplicate: true });
+    }
+    const http = await ask(stage, 'writer', 'POST /v1/messages', {
+      body: { channel, client_id: 'sent', content: 'other' },
+    });
+    expect(http.body).toMatchObject({ seq: 1, id: first[0]?.id, duplicate: true });
+  }
+  expect(await stage.store.hget(stage.keys.channel(channel), 'seq')).toBe('4');
+  await Promise.all([near!.close(), far!.close()]);
 });
 
 const range = (n: number) => Array.from({ length: n }, (_, i) => i + 1);
