@@ -98,3 +98,30 @@ test('a connection that is being made to a server that stands still is given up 
     connection.close();
   }
 });
+
+test('a reply that is late lets look whether another server has the keys, long before it is given up', async () => {
+  let looks = 0;
+  const connection = new WatchedConnection({
+    dial: () => new Redis(servers[0].url, { lazyConnect: true, protocol: 2, retryStrategy: () => null }),
+    isCurrent: () => true,
+    lookAgain: () => void looks++,
+    onTopologyChange: () => () => {},
+  });
+  await connection.open();
+  expect(await connection.pipeline([['PING']])).toEqual(['PONG']);
+  servers[0].kill('SIGSTOP');
+  try {
+    let given = false;
+    const settled = connection.pipeline([['PING']]).finally(() => {
+      given = true;
+    });
+    await until('it looks', 4_000, () => looks > 0);
+    expect(given).toBe(false);
+    servers[0].kill('SIGCONT');
+    expect(await settled).toEqual(['PONG']);
+    expect(looks).toBe(1);
+  } finally {
+    servers[0].kill('SIGCONT');
+    connection.close();
+  }
+});

@@ -54,7 +54,7 @@ export interface Dialer {
   dial(moved?: string): Redis;
   /** Whether the client's server still is the one that has the keys. */
   isCurrent(client: Redis): boolean;
-  /** A connection could not be made: looks whether another server has the keys by now. */
+  /** A connection could not be made, or a reply is late: looks whether another server has the keys, now and for a while. */
   lookAgain(): void;
   /** Calls back when servers may have changed their parts. Returns the way to stop that. */
   onTopologyChange(listener: () => void): () => void;
@@ -63,6 +63,8 @@ export interface Dialer {
 const MAX_BLOCK_MS = 1000;
 /** Between what was asked for and a reply: an append-only file that waits for a slow fsync can take two seconds. */
 const GRACE_MS = 2000;
+/** Then something may be wrong. */
+const LATE_MS = 1000;
 const CONNECT_TIMEOUT_MS = 3000;
 const MAX_BACKOFF_MS = 1000;
 const MAX_REDIRECTIONS = 5;
@@ -132,7 +134,7 @@ export class WatchedConnection implements BlockingConnection {
         throw new RedisUnreachableError('the connection broke between two reads');
       }
       try {
-        const [reply] = await this.#send(client, [parts], (blockMs ?? 0) + GRACE_MS);
+        const [reply] = await this.#send(client, [parts], blockMs ?? 0, GRACE_MS);
         if (reply instanceof Error) throw reply;
         this.#readFrom = client;
         return ((reply as XreadReply) ?? []).map(([key, entries]) => ({
@@ -151,7 +153,7 @@ export class WatchedConnection implements BlockingConnection {
     const client = this.#readFrom;
     if (!client || client !== this.#client) throw new RedisUnreachableError('the connection broke after the read');
     // A WAIT right after a woken read would return at once: it counts from a command that came later.
-    const [, acked] = await this.#send(client, [['PING'], ['WAIT', replicas, WAIT_MS]], WAIT_MS + GRACE_MS);
+    const [, acked] = await this.#send(client, [['PING'], ['WAIT', replicas, WAIT_MS]], WAIT_MS, GRACE_MS);
     const failed = acked instanceof Error ? acked : missing(acked, replicas);
     if (failed) throw failed;
   }
@@ -163,17 +165,20 @@ export class WatchedConnection implements BlockingConnection {
    */
   async pipeline(commands: readonly Command[], waitsMs = 0): Promise<unknown[]> {
     for (let redirections = 0; ; redirections++) {
-      const replies = await this.#send(await this.open(), commands, waitsMs + COMMAND_TIMEOUT_MS);
+      const replies = await this.#send(await this.open(), commands, waitsMs, COMMAND_TIMEOUT_MS);
       // The keys are elsewhere now: nothing was executed.
       if (wordOf(replies[0]) !== 'MOVED' || redirections >= MAX_REDIRECTIONS) return replies;
     }
   }
 
-  async #send(client: Redis, commands: readonly Command[], withinMs: number): Promise<unknown[]> {
+  /** `atOnceMs`: how long a server that is well takes. */
+  async #send(client: Redis, commands: readonly Command[], atOnceMs: number, graceMs: number): Promise<unknown[]> {
     if (this.#wire?.client !== client) this.#wire = { client, wire: new Wire(client) };
     const results = this.#wire.wire.send(commands).map((reply) => reply.catch((error: Error) => error));
+    // A server that stands still fails nothing before its time is up, and may have been replaced by then.
+    const late = setTimeout(() => this.#dialer.lookAgain(), atOnceMs + LATE_MS);
     try {
-      const replies = await withTimeout(Promise.all(results), withinMs, `no reply to ${commands[0]?.[0]}`);
+      const replies = await withTimeout(Promise.all(results), atOnceMs + graceMs, `no reply to ${commands[0]?.[0]}`);
       let gone = false;
       for (const reply of replies) {
         const word = wordOf(reply);
@@ -186,6 +191,8 @@ export class WatchedConnection implements BlockingConnection {
     } catch (error) {
       this.#drop(client);
       throw error;
+    } finally {
+      clearTimeout(late);
     }
   }
 

@@ -144,7 +144,7 @@ async function connectCluster(target: RedisTarget, options: ConnectOptions): Pro
     redisOptions: settings,
     enableAutoPipelining: true,
     clusterRetryStrategy: backoffMs,
-    slotsRefreshInterval: 500,
+    slotsRefreshInterval: 2000,
     slotsRefreshTimeout: 1000,
     maxRedirections: 32,
     retryDelayOnMoved: 50,

@@ -51,7 +51,8 @@ test.each([
   const read = () => attempt(() => connection.xread([{ key: log, after: '1-1' }], { count: 10, blockMs: 200 }));
   await expect.poll(async () => (await read())?.length, { timeout: 10_000 }).toBeGreaterThanOrEqual(1);
   expect(reconnects).toBeGreaterThanOrEqual(1);
-  expect(changes).toBeGreaterThanOrEqual(1);
+  // Commands may have followed the servers' own word before anybody looked who has which slots.
+  await expect.poll(() => changes, { timeout: 5_000 }).toBeGreaterThanOrEqual(1);
   connection.close();
   stopListening();
 });

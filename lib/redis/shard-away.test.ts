@@ -19,6 +19,16 @@ afterAll(async () => {
   await cluster.stop();
 });
 
+test('while all answer, who has which slots is looked up every two seconds: a look costs some milliseconds', async () => {
+  let looks = 0;
+  const look = () => void looks++;
+  (store.command as Cluster).on('refresh', look);
+  const from = performance.now();
+  while (performance.now() - from < 3000) await store.command.ping();
+  (store.command as Cluster).off('refresh', look);
+  expect(looks).toBeLessThan(3);
+});
+
 test('however many commands fail there, who has which slots is looked up a few times a second', async () => {
   const [away] = cluster.nodes;
   away?.kill('SIGKILL');

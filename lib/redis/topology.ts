@@ -2,10 +2,17 @@
 import { Cluster, type Redis } from 'ioredis';
 import { SLOTS } from '../partitions/slices.ts';
 
+/** A replica is promoted some seconds after its primary fell silent; everybody waits until it is known. */
+const TROUBLED_FOR_MS = 5000;
+const TROUBLED_LOOKS_APART_MS = 500;
+
 export class Topology {
   readonly #client: Redis | Cluster;
   readonly #listeners = new Set<() => void>();
   #owners: (string | undefined)[] = [];
+  #stopped = false;
+  #troubledUntil = 0;
+  #troubled: NodeJS.Timeout | undefined;
 
   constructor(client: Redis | Cluster) {
     this.#client = client;
@@ -18,6 +25,8 @@ export class Topology {
   }
 
   stop(): void {
+    this.#stopped = true;
+    clearInterval(this.#troubled);
     this.#client.off(this.#client instanceof Cluster ? 'refresh' : 'ready', this.#look);
     this.#listeners.clear();
   }
@@ -27,10 +36,22 @@ export class Topology {
     return () => void this.#listeners.delete(listener);
   }
 
-  /** A server cannot be reached: another one may have its slots by now, long before the next regular refresh. */
+  /** A server cannot be reached, or does not answer: another one may have its slots by now or soon, before the next regular look. */
   lookAgain(): void {
-    if (this.#client instanceof Cluster) this.#client.refreshSlotsCache();
+    if (this.#stopped || !(this.#client instanceof Cluster)) return;
+    this.#client.refreshSlotsCache();
+    this.#troubledUntil = performance.now() + TROUBLED_FOR_MS;
+    this.#troubled ??= setInterval(this.#lookOn, TROUBLED_LOOKS_APART_MS).unref();
   }
+
+  readonly #lookOn = (): void => {
+    if (performance.now() < this.#troubledUntil) {
+      (this.#client as Cluster).refreshSlotsCache();
+    } else {
+      clearInterval(this.#troubled);
+      this.#troubled = undefined;
+    }
+  };
 
   readonly #look = (): void => {
     if (this.#client instanceof Cluster) {
