@@ -104,14 +104,14 @@ async function append(ctx: GatewayContext, message: AppendInput): Promise<Append
 export function asMillraceError(ctx: GatewayContext, error: unknown, doing: string): MillraceError {
   if (error instanceof MillraceError) return error;
   if (error instanceof NotReplicatedError) {
-    ctx.logger.warn({ err: error, doing }, 'too few replicas have it: not answered as durable');
+    ctx.refusals.warn(error, doing, 'too few replicas have it: not answered as durable');
     return new MillraceError('unavailable', 'too few replicas of the store have it yet, try again', {
       retryAfterMs: 250,
       cause: error,
     });
   }
   if (isRetryable(error)) {
-    ctx.logger.warn({ err: error, doing }, 'the store did not answer');
+    ctx.refusals.warn(error, doing, 'the store did not answer');
     return new MillraceError('unavailable', 'the store does not answer, try again', {
       retryAfterMs: 250,
       cause: error,

@@ -13,6 +13,7 @@ import type { ScriptLanes } from '../../lib/redis/script-lane.ts';
 import type { Verbs } from '../../lib/redis/verbs.ts';
 import type { Logger } from '../../lib/telemetry/logger.ts';
 import type { Metrics } from '../../lib/telemetry/metrics.ts';
+import type { PacedLog } from '../../lib/telemetry/paced-log.ts';
 import type { Appends } from './appends.ts';
 import type { SpeedLimits } from './limits.ts';
 import type { LogRoom } from './log-room.ts';
@@ -36,6 +37,8 @@ export interface GatewayContext {
   readonly rebuild: Rebuilder;
   readonly verifier: TokenVerifier;
   readonly logger: Logger;
+  /** For what is answered `unavailable`. */
+  readonly refusals: PacedLog;
   readonly metrics: Metrics;
   /** This process's name in bells and registrations, new at each start. */
   readonly incarnation: string;

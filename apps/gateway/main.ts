@@ -15,6 +15,7 @@ import { PushVerbs } from '../../lib/redis/push-verbs.ts';
 import { ScriptLanes } from '../../lib/redis/script-lane.ts';
 import type { ScriptObserver } from '../../lib/redis/scripts.ts';
 import { Verbs } from '../../lib/redis/verbs.ts';
+import { PacedLog } from '../../lib/telemetry/paced-log.ts';
 import { Appends } from './appends.ts';
 import { beginPartitions } from './begin.ts';
 import type { GatewayContext } from './context.ts';
@@ -42,9 +43,11 @@ export async function startGateway(app: AppContext): Promise<RunningGateway> {
   const observe: ScriptObserver = (name, seconds) => metrics.redisSeconds.of(name).observe(seconds);
   const lanes = new ScriptLanes(store, keys, config.ackReplicas);
   const verbs = new Verbs(store.command, keys, observe, lanes);
+  const logger = app.logger.child({ role: 'gateway' });
   const ctx: GatewayContext = {
     ...app,
-    logger: app.logger.child({ role: 'gateway' }),
+    logger,
+    refusals: new PacedLog(logger),
     keys,
     verbs,
     push: new PushVerbs(store.command, keys, observe),

@@ -42,7 +42,7 @@ function asRefusal(thrown: FastifyError): MillraceError | undefined {
 
 function asFailure(ctx: GatewayContext, thrown: Error, doing: string): MillraceError {
   if (thrown instanceof ArchiveError && thrown.retryable) {
-    ctx.logger.warn({ err: thrown, doing }, 'the archive did not answer');
+    ctx.refusals.warn(thrown, doing, 'the archive did not answer');
     return new MillraceError('unavailable', 'the archive does not answer, try again', {
       retryAfterMs: ARCHIVE_RETRY_MS,
       cause: thrown,

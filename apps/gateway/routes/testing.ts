@@ -21,6 +21,7 @@ import { PushVerbs } from '../../../lib/redis/push-verbs.ts';
 import { ScriptLanes } from '../../../lib/redis/script-lane.ts';
 import { Verbs } from '../../../lib/redis/verbs.ts';
 import { createLogger, createMetrics } from '../../../lib/telemetry/index.ts';
+import { PacedLog } from '../../../lib/telemetry/paced-log.ts';
 import { UNHURRIED } from '../../../ops/deployment.ts';
 import { startRedis } from '../../../ops/redis/server.ts';
 import { Appends } from '../appends.ts';
@@ -102,6 +103,7 @@ export async function startApi(env: Record<string, string> = {}): Promise<Api> {
     archive,
     verifier: createVerifier({ secret }),
     logger,
+    refusals: new PacedLog(logger),
     metrics,
     incarnation: 'test',
   };
