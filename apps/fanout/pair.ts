@@ -56,7 +56,8 @@ export class Pair {
 
   /**
    * The next call's block: at most `recipients` of them, but never less than one whole entry. `readTo` is what the source
-   * has been read to: with an empty queue, the cursor may move there.
+   * has been read to: with an empty queue, the cursor may move there. Never back: what was just taken over is read
+   * from where the target stands that is furthest behind.
    */
   block(recipients: number, readTo: string): { block: Block; recipients: number } {
     let taken = 0;
@@ -66,8 +67,8 @@ export class Pair {
       count++;
     }
     const deliveries = this.#queue.slice(0, count);
-    const last =
-      count === this.#queue.length ? maxId(readTo, deliveries.at(-1)?.logId ?? readTo) : deliveries.at(-1)!.logId;
+    const end = deliveries.at(-1)?.logId ?? this.after;
+    const last = count === this.#queue.length ? maxId(readTo, end) : end;
     return {
       block: { source: this.source, target: this.target, after: this.after, last, floor: false, deliveries },
       recipients: taken,

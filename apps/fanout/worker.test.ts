@@ -365,6 +365,18 @@ describe('a target put back', () => {
   });
 });
 
+it('a worker that took over and stops before it read the log leaves every cursor where it was', async () => {
+  await append(3);
+  await worker.handle(await entriesAfter(await worker.gain(SOURCE)));
+  await bobHas(3);
+  const cursor = await store.redis.hget(keys.cursor(BOB), String(SOURCE));
+  // Other targets, to whom nothing came, still stand at the log's beginning: that is where it is to be read from.
+  const next = makeWorker();
+  expect(await next.gain(SOURCE)).toBe('0-0');
+  await next.settle(5_000);
+  expect(await store.redis.hget(keys.cursor(BOB), String(SOURCE))).toBe(cursor);
+});
+
 it('a channel whose keys have the wrong type is set aside, and keeps nobody else from their messages', async () => {
   const group = 'g:broken';
   const more = { id: 'id-1', clientId: 'create', title: 'broken', members: ['alice', 'bob'] };
