@@ -121,7 +121,7 @@ if (program.opts<Options>().memory && program.getOptionValueSource('faults') !==
 const options = program.opts<Options>();
 const { topology, archive, users, rate, messages, messagesEach, ackReplicas, frames, requests, memory, json } = options;
 const seed = options.seed ?? randomInt(0xffffffff);
-const asksForEarlier = options.faults !== 'all' && options.faults.some(({ needs }) => needs?.includes('earlier'));
+const asksForEarlier = options.faults === 'all' || options.faults.some(({ needs }) => needs?.includes('earlier'));
 const before = asksForEarlier ? sourcesBefore(REPOSITORY, options.earlier) : undefined;
 const earlier = before !== undefined && 'root' in before ? before : undefined;
 const noEarlier = before === undefined || earlier ? '' : whyNot(before);
@@ -149,6 +149,7 @@ const also = [
 say(
   `to run the same again: npm run chaos -- ${asked} --faults ${options.faults === 'all' ? 'all' : chosen.join(',') || 'none'}${also}`,
 );
+if (noEarlier) say(`two-versions is left out: ${noEarlier}`);
 ensureRedis(say);
 const outcome = await run({
   ...{ faults, topology, archive, seconds, seed, users, say },

@@ -25,7 +25,7 @@ export interface Fault {
   readonly archives?: readonly ArchiveKind[];
   /** Faults of a random mix never share a victim. */
   readonly victims: readonly Victim[];
-  /** Only when it is asked for by its name: it takes long, or with it the verdict excuses what no other fault may do. */
+  /** Only when it is asked for by its name: with it the verdict excuses what no other fault may do. */
   readonly byNameOnly?: true;
   /**
    * Injects the fault and heals it; resolves when it is healed, with a word on what exactly it did. A sleep in it is how long

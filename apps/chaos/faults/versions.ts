@@ -24,7 +24,6 @@ export const twoVersions: Fault = {
   does: 'half of all processes are replaced by an earlier version, then the rest, and then all of them by the present one again',
   victims: [...ROLES],
   needs: ['earlier'],
-  byNameOnly: true,
   calmS: 6,
   async strike(arena) {
     const present: Fleet = new Map(ROLES.map((role) => [role, [...arena.running(role)]]));
