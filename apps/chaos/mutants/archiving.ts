@@ -3,6 +3,27 @@ import type { Mutant } from './mutant.ts';
 
 export const archiving: readonly Mutant[] = [
   {
+    name: 'archiver-ahead',
+    does: 'the archiver moves its position two seconds before the rows are written',
+    breaks: 'notArchived',
+    fault: 'archiver-kill',
+    // Until another one has the dead one's partitions.
+    run: { seconds: 20, settleMs: 30_000 },
+    edits: [
+      {
+        file: 'apps/archiver/main.ts',
+        was: 'const perWrite = ROWS_PER_WRITE[archive.kind];',
+        becomes: `for (const { partition, entries } of batches) {
+      const last = entries.at(-1);
+      if (last && logs.held.has(partition))
+        await verbs.advance(partition, ROLE, last.id, { tailMs: LOG_TAIL_MS, ...config }, LOG_ROLES);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+    const perWrite = ROWS_PER_WRITE[archive.kind];`,
+      },
+    ],
+  },
+  {
     name: 'archive-row-lost',
     does: 'the archiver passes over one row in 20',
     breaks: 'notArchived',

@@ -17,7 +17,7 @@ export interface Mutant {
   /** The fault of `FAULTS` that it takes to come to light. */
   fault?: string;
   /** Where the short run is too short. */
-  run?: { seconds: number };
+  run?: { seconds?: number; settleMs?: number };
   /** Found in every `npm test`; the others with CHAOS=full. */
   always?: true;
 }

@@ -7,7 +7,7 @@ import { overlay } from './overlay.ts';
 /** How long nothing comes before what is missing counts as lost. */
 const PATIENCE_MS = 5_000;
 
-export function shortRun({ fault, run: its }: Pick<Mutant, 'fault' | 'run'>): Omit<RunOptions, 'say'> {
+export function shortRun({ fault, run: its = {} }: Pick<Mutant, 'fault' | 'run'>): Omit<RunOptions, 'say'> {
   const faults = fault === undefined ? [] : [faultNamed(fault)];
   return {
     faults,
