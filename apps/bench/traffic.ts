@@ -16,6 +16,11 @@ const CONTENT_BYTES = 500;
  */
 const NEIGHBOURS = [1, 250, -1, -250];
 
+/** Who stands that far from `at` in a ring of `size`, which may be smaller than the distance. */
+export function neighbour(at: number, distance: number, size: number): number {
+  return (((at + distance) % size) + size) % size;
+}
+
 class Ledger {
   readonly base: number;
   count = 0;
@@ -185,7 +190,7 @@ export class Traffic {
       const distance = NEIGHBOURS[begins ? Math.floor(n / size) : n & 3]!;
       const recipient = target.to
         ? target.to[0] + (n % (target.to[1] - target.to[0]))
-        : from + ((at + distance + size) % size);
+        : from + neighbour(at, distance, size);
       ledger.expected[n] = 1;
       ledger.recipient[n] = recipient;
       address = dialect.toUser(clients[recipient]!.user);
