@@ -1,54 +1,25 @@
 /** A full inbox drops receipts. Whom they were told, and who had not read them yet, hears of it: as a gap, over the wire. */
-import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { WebSocket } from 'ws';
 import { directChannel } from '../../lib/protocol/ids.ts';
 import { ReceiptVerbs, type TellInput } from '../../lib/redis/receipt-verbs.ts';
 import { INBOX_ENTRIES } from '../../lib/redis/verbs.ts';
 import { block, delivery } from '../../lua/harness.ts';
 import { until } from '../../ops/until.ts';
-import { Hub } from './hub.ts';
 import { type Api, startApi } from './routes/testing.ts';
-import { buildServer } from './server.ts';
 import { PAUSE_ABOVE_BYTES } from './session.ts';
-
-interface Frame {
-  type: string;
-  [field: string]: unknown;
-}
+import { openDevice, startGateway } from './testing.ts';
 
 let api: Api;
-let hub: Hub;
-let gateway: Awaited<ReturnType<typeof buildServer>>;
-let url: string;
+let gateway: Awaited<ReturnType<typeof startGateway>>;
 
 beforeAll(async () => {
   api = await startApi();
-  hub = new Hub(api.ctx);
-  gateway = await buildServer(api.ctx, hub);
-  await gateway.server.listen({ host: '127.0.0.1', port: 0 });
-  url = `ws://127.0.0.1:${(gateway.server.server.address() as AddressInfo).port}/v1/ws`;
+  gateway = await startGateway(api.ctx);
 });
 afterAll(async () => {
-  gateway?.stopClock();
-  for (const session of hub?.sessions.values() ?? []) session.socket.terminate();
-  await gateway?.server.close();
-  await hub?.stop();
+  await gateway?.stop();
   await api?.stop();
 });
-
-async function connect(user: string, device: string, since?: string) {
-  const socket = new WebSocket(url, { headers: { authorization: api.authorization(user) } });
-  const frames: Frame[] = [];
-  socket.on('message', (data) => void frames.push(JSON.parse(String(data)) as Frame));
-  await new Promise((resolve) => socket.once('open', resolve));
-  socket.send(JSON.stringify({ type: 'hello', device, ...(since === undefined ? {} : { since }) }));
-  const of = (type: string) => frames.filter((frame) => frame.type === type);
-  await until(`${user} is live`, 10_000, () => of('live').length > 0);
-  const session = [...hub.sessions.values()].find((s) => s.caller?.user === user && s.device === device);
-  if (!session) throw new Error('there is no session');
-  return { socket, frames, of, session };
-}
 
 /** A user whose inbox is full, since their laptop is away: and their phone, which has read all of it. */
 async function fullInbox(user: string) {
@@ -56,7 +27,7 @@ async function fullInbox(user: string) {
   const { verbs, keys } = ctx;
   await verbs.attach({ user, device: 'laptop', session: 'before', gateway: 'gone', maxSessions: 8 });
   await verbs.detach({ user, device: 'laptop', session: 'before', gateway: 'gone' });
-  const phone = await connect(user, 'phone');
+  const phone = await openDevice(api, gateway, user);
   const channel = directChannel('bob', user);
   const messages = Array.from({ length: INBOX_ENTRIES }, (_, i) =>
     delivery(`${i + 1}-0`, { channel, seq: i + 1, from: 'bob', to: [user] }),
@@ -109,8 +80,8 @@ it('a client that did not read its socket meanwhile is told when it does; who co
   expect(phone.of('receipt').length).toBeLessThan(100);
 
   phone.socket.terminate();
-  await until('it is away', 10_000, () => !hub.sessions.has(phone.session.id));
-  const again = await connect('cid', 'phone', since);
+  await until('it is away', 10_000, () => !gateway.hub.sessions.has(phone.session.id));
+  const again = await openDevice(api, gateway, 'cid', { since });
   expect(again.of('gap')).toEqual([]);
   expect(again.of('receipt').at(-1)).toMatchObject({ user: 'member-99' });
   again.socket.terminate();

@@ -19,6 +19,8 @@ export class Feed {
   broken = false;
   /** Tell the sessions of a gap before anything else. */
   gapPending = false;
+  /** The store may have lost something: the next read looks for a gap before it hands anything out. */
+  doubted = false;
   /** Counts rings: a replay that saw none while it read the end has not missed anything. */
   rings = 0;
   /** Why it is to be read. */

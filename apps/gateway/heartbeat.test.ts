@@ -1,55 +1,28 @@
-import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { WebSocket } from 'ws';
-import { Hub } from './hub.ts';
 import { type Api, startApi } from './routes/testing.ts';
-import { buildServer } from './server.ts';
+import { openDevice, openSocket, sessionOf, startGateway } from './testing.ts';
 
 const SILENCE_MS = 1_500;
 /** The clock looks once a second. */
 const SLACK_MS = 2_500;
 
 let api: Api;
-let hub: Hub;
-let gateway: Awaited<ReturnType<typeof buildServer>>;
-let url: string;
+let gateway: Awaited<ReturnType<typeof startGateway>>;
 
 beforeAll(async () => {
   api = await startApi();
-  hub = new Hub(api.ctx);
-  gateway = await buildServer(api.ctx, hub, { helloWithinMs: 1_000, silenceMs: SILENCE_MS });
-  await gateway.server.listen({ host: '127.0.0.1', port: 0 });
-  url = `ws://127.0.0.1:${(gateway.server.server.address() as AddressInfo).port}/v1/ws`;
+  gateway = await startGateway(api.ctx, {}, { helloWithinMs: 1_000, silenceMs: SILENCE_MS });
 });
 afterAll(async () => {
-  gateway?.stopClock();
-  for (const session of hub?.sessions.values() ?? []) session.socket.terminate();
-  await gateway?.server.close();
-  await hub?.stop();
+  await gateway?.stop();
   await api?.stop();
 });
 
 async function connect(user: string, hello = true) {
-  const socket = new WebSocket(url, { headers: { authorization: api.authorization(user) } });
-  const frames: { type: string }[] = [];
-  const closed = new Promise<{ code: number; at: number }>((resolve) =>
-    socket.once('close', (code) => resolve({ code, at: performance.now() })),
-  );
-  const live = new Promise<void>((resolve) =>
-    socket.on('message', (data) => {
-      const frame = JSON.parse(String(data)) as { type: string };
-      frames.push(frame);
-      if (frame.type === 'live') resolve();
-    }),
-  );
-  await new Promise((resolve) => socket.once('open', resolve));
-  if (hello) socket.send('{"type":"hello","device":"phone"}');
-  if (hello) await live;
-  return { socket, frames, closed, since: performance.now() };
+  const opened = hello ? await openDevice(api, gateway, user) : await openSocket(api, gateway.url, user);
+  return { ...opened, since: performance.now() };
 }
-
-const sessionOf = (user: string) => [...hub.sessions.values()].find((session) => session.caller?.user === user);
 
 describe('the heartbeat', () => {
   it('silence closes 4008, whatever the session was sent meanwhile; any frame counts', async () => {
@@ -75,7 +48,7 @@ describe('the heartbeat', () => {
     expect((await pinging!.closed).code).toBe(4008);
     expect((await refused!.closed).code).toBe(4008);
     expect((await control!.closed).code).toBe(4008);
-    await expect.poll(() => hub.sessions.size).toBe(0);
+    await expect.poll(() => gateway.hub.sessions.size).toBe(0);
     expect(await api.ctx.store.command.exists(api.ctx.keys.sessions('silent'))).toBe(0);
   });
 
@@ -92,7 +65,7 @@ describe('a client that asks and does not read the answers', () => {
   it('is not listened to any more, before the answers fill the memory', async () => {
     const user = 'deaf';
     const { socket, closed } = await connect(user);
-    const session = sessionOf(user)!;
+    const session = sessionOf(gateway.hub, user, 'phone')!;
     socket.pause();
     let most = 0;
     // Until it does not even read: then what is asked stays with the client.
@@ -107,6 +80,6 @@ describe('a client that asks and does not read the answers', () => {
     socket.terminate();
     await closed;
     // It hears nothing, not even the end: its silence ends it.
-    await expect.poll(() => sessionOf(user), { timeout: SILENCE_MS + SLACK_MS }).toBe(undefined);
+    await expect.poll(() => sessionOf(gateway.hub, user, 'phone'), { timeout: SILENCE_MS + SLACK_MS }).toBe(undefined);
   }, 60_000);
 });

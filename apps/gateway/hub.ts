@@ -103,7 +103,7 @@ export class Hub {
     if (!feed) {
       feed = new Feed(user, this.ctx.keys.partitionOf(user), this.ctx.keys.inbox(user), attached.position);
       this.#feeds.set(user, feed);
-    }
+    } else if (attached.gap) feed.doubted = true; // it may be one of the other sessions, too
     feed.sessions.add(session);
     session.feed = feed;
     this.ctx.metrics.sessions.inc();
@@ -241,29 +241,43 @@ export class Hub {
   }
 
   #onEntries(feed: Feed, batch: StreamBatch, full: boolean): Promise<void> | undefined {
-    // An overflow leaves a full inbox, or many receipts: only then can something between the position and the first entry
-    // be gone.
-    if (full || feed.gapPending || hasManyReceipts(batch.entries)) return this.#afterGapCheck(feed, batch.entries);
+    // An overflow leaves a full inbox, or many receipts: only then, or when the store lost something, can something between
+    // the position and the first entry be gone.
+    const look = full || feed.gapPending || feed.doubted || hasManyReceipts(batch.entries);
+    if (look) return this.#afterGapCheck(feed, batch.entries);
     this.#hand(feed, batch.entries);
     return undefined;
   }
 
   async #afterGapCheck(feed: Feed, entries: StreamEntry[]): Promise<void> {
-    const { command } = this.ctx.store;
-    const devices = this.ctx.keys.devices(feed.user);
-    const [trimmed, dropped] = await command.hmget(devices, 'trimmed', 'dropped').catch((error: Error) => {
-      // Of the wrong type: fan-out sets this user aside, and the repair is a gap. Nobody else waits for it.
-      if (error.message.startsWith('WRONGTYPE')) return [];
+    const { doubted } = feed;
+    feed.doubted = false;
+    try {
+      await this.#tellGaps(feed, entries[0]?.id ?? null, doubted);
+    } catch (error) {
+      feed.doubted ||= doubted;
       throw error;
-    });
-    const oldest = entries[0]?.id ?? null;
-    for (const session of feed.live) {
-      const gone = missing(session, trimmed, dropped);
-      if (!feed.gapPending && compareIds(gone, feed.position) <= 0) continue;
-      if (compareIds(gone, session.gapToldTo) > 0) await this.tellGap(session, session.offset, oldest);
     }
     feed.gapPending = false;
     this.#hand(feed, entries);
+  }
+
+  async #tellGaps(feed: Feed, oldest: string | null, doubted: boolean): Promise<void> {
+    const { command } = this.ctx.store;
+    const devices = this.ctx.keys.devices(feed.user);
+    const [[trimmed, dropped], floor] = await Promise.all([
+      command.hmget(devices, 'trimmed', 'dropped').catch((error: Error) => {
+        // Of the wrong type: fan-out sets this user aside, and the repair is a gap. Nobody else waits for it.
+        if (error.message.startsWith('WRONGTYPE')) return [];
+        throw error;
+      }),
+      doubted ? command.hget(this.ctx.keys.cursor(feed.partition), 'floor') : null,
+    ]);
+    for (const session of feed.live) {
+      const gone = maxId(missing(session, trimmed, dropped), floor ?? ZERO);
+      if (!feed.gapPending && compareIds(gone, feed.position) <= 0) continue;
+      if (compareIds(gone, session.gapToldTo) > 0) await this.tellGap(session, session.offset, oldest);
+    }
   }
 
   #hand(feed: Feed, entries: StreamEntry[]): void {

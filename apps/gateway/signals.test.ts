@@ -1,21 +1,14 @@
 /** Presence and typing on one gateway, over the wire. */
-import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { WebSocket } from 'ws';
+import type { WebSocket } from 'ws';
 import { directChannel } from '../../lib/protocol/ids.ts';
 import { until } from '../../ops/until.ts';
-import { Hub } from './hub.ts';
+import type { Hub } from './hub.ts';
 import { type Api, startApi } from './routes/testing.ts';
-import { buildServer } from './server.ts';
 import { PAUSE_ABOVE_BYTES } from './session.ts';
-import type { SignalTimes } from './signals.ts';
+import { type Frame, openSocket, sessionOf, startGateway } from './testing.ts';
 
 const RECHECK_MS = 300;
-
-interface Frame {
-  type: string;
-  [field: string]: unknown;
-}
 
 let api: Api;
 let hub: Hub;
@@ -25,20 +18,6 @@ const open: WebSocket[] = [];
 let names = 0;
 /** Another user each time: tests do not meet. */
 const somebody = (name: string) => `${name}-${++names}`;
-
-async function startGateway(ctx: Api['ctx'], times: SignalTimes = {}) {
-  const hub = new Hub(ctx, times);
-  const gateway = await buildServer(ctx, hub);
-  await gateway.server.listen({ host: '127.0.0.1', port: 0 });
-  const url = `ws://127.0.0.1:${(gateway.server.server.address() as AddressInfo).port}/v1/ws`;
-  const stop = async () => {
-    gateway.stopClock();
-    for (const session of hub.sessions.values()) session.socket.terminate();
-    await gateway.server.close();
-    await hub.stop();
-  };
-  return { hub, url, stop };
-}
 
 beforeAll(async () => {
   api = await startApi();
@@ -54,13 +33,9 @@ afterAll(async () => {
 });
 
 async function connect(user: string, device = 'phone', to = url) {
-  const socket = new WebSocket(to, { headers: { authorization: api.authorization(user) } });
+  const opened = await openSocket(api, to, user);
+  const { socket, frames, send } = opened;
   open.push(socket);
-  const frames: Frame[] = [];
-  socket.on('message', (data) => void frames.push(JSON.parse(String(data)) as Frame));
-  await new Promise((resolve) => socket.once('open', resolve));
-  const send = (frame: Frame) => socket.send(JSON.stringify(frame));
-  const of = (type: string) => frames.filter((frame) => frame.type === type);
   const next = (type: string, fits: Record<string, unknown> = {}, at = 0) =>
     until(`${user} gets ${type} ${JSON.stringify(fits)}`, 5000, () =>
       frames.slice(at).find((f) => f.type === type && Object.entries(fits).every(([k, v]) => f[k] === v)),
@@ -73,7 +48,7 @@ async function connect(user: string, device = 'phone', to = url) {
     send({ type: 'ping', ref });
     await next('pong', { ref });
   };
-  return { user, socket, frames, send, of, next, settled };
+  return { ...opened, next, settled };
 }
 
 /** As the presence scripts do it: the hash, and the word on the channel of its name. */
@@ -89,12 +64,6 @@ async function acquaint(a: string, b: string): Promise<void> {
   for (const user of [a, b]) {
     await api.ctx.store.command.hset(api.ctx.keys.conversations(user), directChannel(a, b), '1 1000 0 1');
   }
-}
-
-async function sessionOf(user: string, where = hub) {
-  return until(`${user} has a session`, 5000, () =>
-    [...where.sessions.values()].find((session) => session.caller?.user === user),
-  );
 }
 
 describe('watch', () => {
@@ -235,7 +204,7 @@ describe('watch', () => {
       watcher.send({ type: 'watch', users: [bob], ref: 'w' });
       await asked.promise;
       await api.as(bob)(`PUT /v1/blocks/${alice}`);
-      const session = await sessionOf(alice, patient.hub);
+      const session = sessionOf(patient.hub, alice, 'phone')!;
       await until('looked at', 5000, () => (session?.watching?.get(bob)?.asOf ?? 0) > 0);
     } finally {
       held.resolve();
@@ -260,10 +229,7 @@ describe('watch', () => {
     await become(bob, 'online', 3);
     await other.next('presence', { user: bob, status: 'online' });
     expect(watcher.of('presence')).toHaveLength(1);
-    const session = [...hub.sessions.values()].find(
-      ({ device, caller }) => device === 'phone' && caller?.user === alice,
-    );
-    expect(session).toMatchObject({ watching: undefined, untold: undefined, typed: undefined });
+    expect(sessionOf(hub, alice, 'phone')).toMatchObject({ watching: undefined, untold: undefined, typed: undefined });
     other.socket.terminate();
     await until('nobody listens', 5000, subscribers, (n) => n === 0);
     await until(
@@ -280,7 +246,7 @@ describe('watch', () => {
     const watcher = await connect(alice);
     watcher.send({ type: 'watch', users: [bob] });
     await watcher.next('presence', { user: bob });
-    const session = await sessionOf(alice);
+    const session = sessionOf(hub, alice, 'phone')!;
     watcher.socket.pause();
     await until('the socket is full', 10_000, () => {
       session?.sendText(JSON.stringify({ type: 'filler', text: 'x'.repeat(60_000) }));
@@ -383,7 +349,7 @@ describe('typing', () => {
     await writer.settled();
     expect(dropped('rate') - before).toBeGreaterThanOrEqual(15);
 
-    const session = await sessionOf(bob);
+    const session = sessionOf(hub, bob, 'phone')!;
     reader.socket.pause();
     await until('the socket is full', 10_000, () => {
       session?.sendText(JSON.stringify({ type: 'filler', text: 'x'.repeat(60_000) }));

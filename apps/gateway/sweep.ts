@@ -60,6 +60,8 @@ export class Sweeper {
   assert(feeds: Iterable<Feed>): void {
     const { store } = this.#hub.ctx;
     for (const feed of feeds) {
+      // What comes of a channel before a gap would be where it begins for the client, which asks for nothing before that.
+      feed.doubted = true;
       const group = store.kind === 'cluster' ? feed.partition : 0;
       const waiting = this.#doubted.get(group);
       if (waiting) {
