@@ -218,8 +218,9 @@ export class Hub {
   }
 
   /**
-   * With it go the heads of all the user's channels, so that the client knows what to fill. They cover what was trimmed
-   * before they were read, and nothing later: a client that stops reading right after a gap may have to be told another.
+   * With it go the heads of the user's channels, so that the client knows what to fill: not of those that the user has left,
+   * whose history may not be read. They cover what was trimmed before they were read, and nothing later: a client that stops
+   * reading right after a gap may have to be told another.
    */
   async tellGap(session: Session, since: string, oldest: string | null): Promise<void> {
     const user = session.feed?.user ?? '';
@@ -232,10 +233,9 @@ export class Hub {
     // Before the list is back from the archive, the heads are of before the loss: that gap is still to be told.
     if (!isBehind(reached, floor))
       session.gapToldTo = [session.gapToldTo, trimmed ?? ZERO, dropped ?? ZERO, floor ?? ZERO].reduce(maxId);
-    const channels = Object.entries(conversations).map(([channel, mark]) => ({
-      channel,
-      last_seq: Number(mark.slice(0, mark.indexOf(' '))),
-    }));
+    const channels = Object.entries(conversations)
+      .filter(([, mark]) => !mark.endsWith(' left'))
+      .map(([channel, mark]) => ({ channel, last_seq: Number(mark.slice(0, mark.indexOf(' '))) }));
     this.ctx.metrics.gaps.inc();
     session.send({ type: 'gap', since, oldest, channels });
   }

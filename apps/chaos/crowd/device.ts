@@ -85,7 +85,11 @@ export class Device {
       for (const [channel, seq] of this.#reads) client.read(channel, seq);
     });
     client.on('error', (error) => {
-      if (this.#options.guest && isGone(error)) return;
+      if (this.#options.guest && isGone(error)) {
+        const [, channel] = /^history of (\S+) after \d+ cannot be read$/.exec(error.message) ?? [];
+        if (channel !== undefined) journal.write(['barred', journal.now, this.index, channel]);
+        return;
+      }
       journal.write(['error', journal.now, this.index, error.message]);
     });
     client.on('closed', ({ byUser, code, reason }) => {

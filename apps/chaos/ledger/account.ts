@@ -6,6 +6,7 @@ import { Losses } from './losses.ts';
 import { Pushes } from './pushes.ts';
 import { Rewinds } from './rewinds.ts';
 import { Spared } from './spared.ts';
+import { Stays } from './stays.ts';
 import { Watermarks } from './watermarks.ts';
 import { Wire } from './wire.ts';
 
@@ -76,6 +77,7 @@ export class Account {
   readonly losses = new Losses();
   readonly rewinds: Rewinds;
   readonly pushes = new Pushes();
+  readonly stays = new Stays();
   showings = 0;
 
   private constructor(partitions: number) {
@@ -165,9 +167,17 @@ export class Account {
       case 'sent':
         this.devices[entry[2]]!.wire.sent(entry);
         return;
-      case 'told':
-        this.devices[entry[2]]!.wire.told(entry);
+      case 'told': {
+        const { user, wire, shown } = this.devices[entry[2]]!;
+        wire.told(entry);
+        this.stays.told(entry[2], user, new Set(entry[4].map(([channel]) => channel)), shown);
         return;
+      }
+      case 'barred': {
+        const { user, shown } = this.devices[entry[2]]!;
+        this.stays.refused(entry[2], user, entry[3], shown);
+        return;
+      }
       case 'read': {
         const [, , device, channel, seq] = entry;
         this.watermarks.raise(channel, this.devices[device]!.user, { delivered: seq, read: seq });
@@ -199,6 +209,7 @@ export class Account {
         const [, at, n, channel, user, action] = entry;
         const change = { channel, user, action, done: false, inDoubt: false, at, doneAt: 0 };
         this.changes.push(change);
+        if (action === 'removed') this.stays.removing(channel, user);
         this.#changeOf.set(n, change);
         return;
       }

@@ -54,8 +54,8 @@ export class ChannelHistory {
       ...first,
       ...this.#account.changes.filter((c) => c.channel === this.channel).map((c) => c.user),
     ]);
-    for (const device of this.#account.devices) {
-      if (users.has(device.user)) this.#judgeDevice(device, first.includes(device.user));
+    for (const [index, device] of this.#account.devices.entries()) {
+      if (users.has(device.user)) this.#judgeDevice(device, index);
       else if (device.shown.has(this.channel))
         this.#findings.add('strange', `${device.name} was shown ${this.channel}`);
     }
@@ -160,34 +160,35 @@ export class ChannelHistory {
     return intervals;
   }
 
-  #judgeDevice(device: DeviceAccount, always: boolean): void {
+  #judgeDevice(device: DeviceAccount, index: number): void {
     const { channel } = this;
+    const { stays } = this.#account;
     const showing = device.shown.get(channel);
     const intervals = this.#intervals(device.user);
-    const isWithin = (seq: number) => intervals.some(([from, to]) => from <= seq && seq <= to);
+    const stayOf = (seq: number) => intervals.findIndex(([from, to]) => from <= seq && seq <= to);
     for (const row of this.rows) {
       const { seq } = row;
-      if (!isWithin(seq)) continue;
+      const stay = stayOf(seq);
+      if (stay < 0) continue;
       const n = numberOf(row.clientId);
       const write = n === null ? undefined : this.#account.writes[n];
       const name = () => `${device.name}: ${channel} ${seq} (${write ? describe(write) : row.type})`;
       // The device that wrote it has it from its `accepted`.
       const own = write !== undefined && write.device >= 0 && this.#account.devices[write.device] === device;
       const rewound = this.#account.rewinds.touch(device.user, write?.at ?? 0, write?.at ?? Number.POSITIVE_INFINITY);
-      if (!rewound && !own && !device.wire.has(channel, seq)) this.#findings.add('unsent', name(), write?.phase);
+      const sent = device.wire.has(channel, seq) || stays.excuses(index, channel, seq, stay, { unsent: true });
+      if (!rewound && !own && !sent) this.#findings.add('unsent', name(), write?.phase);
       const id = showing?.ids.get(seq);
       if (id !== undefined) {
         if (id !== row.id) this.#findings.add('strange', `${name()}: shown as ${id}`, write?.phase);
         continue;
       }
       // It may have come to the archive after a loss, when history had been read.
-      if (own || this.#mayBeGone(seq)) continue;
-      // A guest who is gone cannot fill a gap from history.
-      if (!always && device.gaps > 0) continue;
+      if (own || this.#mayBeGone(seq) || stays.excuses(index, channel, seq, stay)) continue;
       this.#findings.add('lost', name(), write?.phase);
     }
     if (!showing) return;
-    const outside = [...showing.times.keys()].filter((seq) => !isWithin(seq) && !this.#mayBeGone(seq)).length;
+    const outside = [...showing.times.keys()].filter((seq) => stayOf(seq) < 0 && !this.#mayBeGone(seq)).length;
     if (outside > 0)
       this.#findings.add('strange', `${device.name}: ${outside} of ${channel} outside of its membership`);
     for (const { seq, n, type, text } of showing.odd) {

@@ -56,7 +56,7 @@ export type Entry =
       id: string,
       offset: string,
     ]
-  /** A gap's frame: up to these seqs, events may be missing on the wire. */
+  /** A gap's frame: up to these seqs, events may be missing on the wire; and all of channels that the user has left. */
   | [kind: 'told', at: number, device: number, session: number, heads: readonly [channel: string, seq: number][]]
   | [kind: 'read', at: number, device: number, channel: string, seq: number]
   | [kind: 'receipt', at: number, device: number, channel: string, user: string, delivered: number, read: number]
@@ -69,6 +69,8 @@ export type Entry =
   | [kind: 'coming', at: number, device: number]
   | [kind: 'back', at: number, device: number]
   | [kind: 'gap', at: number, device: number, channels: number]
+  /** The channel's history was refused to it: its user is no member. */
+  | [kind: 'barred', at: number, device: number, channel: string]
   /** A member is to be added or removed; and has been, as far as the answer says. */
   | [kind: 'change', at: number, n: number, channel: string, user: string, action: 'added' | 'removed']
   | [kind: 'changed', at: number, n: number]
