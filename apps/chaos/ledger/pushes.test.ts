@@ -69,6 +69,28 @@ it('with a fault about, a push has more time; where the store went back, and in 
   expect(await judged([5, 'outage', 0, [3]], ...away, [50, 'outage', 0, null], come(60))).toMatchObject({ missed: [] });
 });
 
+it('a log that nobody delivers for a while comes in behind the others: what is pushed of those meanwhile is not all that counts', async () => {
+  const late = 'dm:a:c';
+  const held = (n: number) =>
+    [
+      [13, 'write', 0, n, 'send', late, 'c', -1, 0],
+      [13, 'accepted', 0, n, late, n, `id-${n}`],
+      // By another device of its sender, which shows how late all of this log is.
+      [39, 'shown', 0, 3, 'message', late, n, `id-${n}`, n],
+    ] as const;
+  const away = [
+    [0, 'device', 0, 'c', 'phone'],
+    [0, 'channel', 0, late, ['a', 'c']],
+    [6, 'phase', 0, 'fanout-kill'],
+    ...[leave(10), leave(11, 1), ...write(13, 1), ...held(3), ...held(4), ...write(25, 2)],
+    ...[push(17, 1), push(29, 2)],
+  ] as const;
+  expect(await judged(...away, push(43, 4, 2), come(60))).toMatchObject({ owed: 3, missed: [] });
+  expect(await judged(...away, come(60))).toMatchObject({
+    missed: [expect.stringContaining('3 messages, and pushes for 2')],
+  });
+});
+
 it('a push for one’s own message, or to somebody without a token, is wrong; for what was shown a while ago, when there are many', async () => {
   expect((await judged(...write(13, 1, 'a'), push(17, 1))).wrong).toEqual([expect.stringContaining('its sender')]);
   expect((await judged(...write(13, 1, 'a'), push(17, 1, 1, 'b'))).wrong).toEqual([

@@ -3,16 +3,19 @@
  * woken for each message of others: by a push for it, or for a later one (they collapse on the device, whose app fetches
  * all), and all pushes together count at least as many messages as there were.
  */
-import { type Account, describe } from './account.ts';
+import { type Account, describe, type Write } from './account.ts';
 import type { Findings } from './findings.ts';
 import type { Entry } from './journal.ts';
 
-/** From `accepted` to the push: the pusher waits for 3 to 6 s; with a fault, also until somebody has a dead one's work. */
+/**
+ * From `accepted` to the push: the pusher waits for 3 to 6 s; with a fault, also until somebody has a dead one's work,
+ * and until the message itself is delivered, which others' devices show how late it can be.
+ */
 const WITHIN_MS = 10_000;
 const WITHIN_FAULT_MS = 35_000;
 /** From leaving until the gateway has it. */
 const LEAVING_MS = 1_000;
-/** One log may be delivered so much later than another. */
+/** One log may be delivered so much later than another; once anything was struck, by the longest stall more. */
 const BEHIND_MS = 3_000;
 /** From showing until the ack is stored: batches of 100 ms, and a machine under load. */
 const ACK_UNDERWAY_MS = 1_000;
@@ -109,6 +112,10 @@ export class Pushes {
     }
     const messages = writes.filter(({ verb }) => verb === 'send');
     const calmUntil = account.phases[1]?.from ?? Number.POSITIVE_INFINITY;
+    const isCalm = ({ doneAt }: Write) => doneAt + WITHIN_MS < calmUntil;
+    const stallOf = (write: Write) => (isCalm(write) ? 0 : account.phases[write.phase]!.longestStallMs);
+    const withinOf = (write: Write) =>
+      isCalm(write) ? WITHIN_MS : Math.max(WITHIN_FAULT_MS, WITHIN_MS + stallOf(write));
     for (const user of this.#tokens) {
       const others = messages.filter((write) => {
         return write.user !== user && account.channels.get(write.channel)?.includes(user) === true;
@@ -116,10 +123,7 @@ export class Pushes {
       for (const { from, to } of this.#absences.get(user) ?? []) {
         if (account.rewinds.touch(user, from, to)) continue;
         if (this.#outages.some((outage) => outage.from <= to && from <= outage.to)) continue;
-        const owed = others.filter(({ at, doneAt }) => {
-          const within = doneAt + WITHIN_MS < calmUntil ? WITHIN_MS : WITHIN_FAULT_MS;
-          return at > from + LEAVING_MS && doneAt + within < to;
-        });
+        const owed = others.filter((write) => write.at > from + LEAVING_MS && write.doneAt + withinOf(write) < to);
         this.owed += owed.length;
         const pushes = (this.#of.get(user) ?? []).filter(({ at }) => from <= at && at <= to + LEAVING_MS);
         const latest = Math.max(0, ...pushes.map(({ id }) => byId.get(id)?.doneAt ?? 0));
@@ -127,7 +131,7 @@ export class Pushes {
           if (write.at > latest) findings.add('unpushed', `${user}: ${describe(write)}`, write.phase);
         }
         // Those that come long after the last one owed are for others.
-        const last = Math.max(0, ...owed.map(({ doneAt }) => doneAt)) + BEHIND_MS;
+        const last = Math.max(0, ...owed.map((write) => write.doneAt + BEHIND_MS + stallOf(write)));
         const beyond = pushes.findIndex(({ id }) => (byId.get(id)?.doneAt ?? 0) > last);
         const theirs = beyond < 0 ? pushes : pushes.slice(0, beyond + 1);
         const count = theirs.reduce((sum, push) => sum + push.count, 0);
