@@ -35,7 +35,7 @@ export async function startPusher(ctx: AppContext, options: PusherOptions = {}):
   logger.info(sender.description);
 
   const held = new Set<number>();
-  /** The partitions whose group is there. */
+  /** The partitions whose group is there, and of which all that is pending here was taken. */
   const opened = new Set<number>();
   const leases: PartitionLeases = new PartitionLeases({
     store,
@@ -45,11 +45,12 @@ export async function startPusher(ctx: AppContext, options: PusherOptions = {}):
     logger,
     onGained: (p) => {
       held.add(p);
+      // Here and not when it is lost: a round that was under way then may have opened it since, in vain.
+      opened.delete(p);
       metrics.leases.of(ROLE, String(p)).set(1);
     },
     onLost: async (p) => {
       held.delete(p);
-      opened.delete(p);
       metrics.leases.of(ROLE, String(p)).set(0);
       metrics.pushQueueEntries.remove(String(p));
       metrics.pushQueueAge.remove(String(p));
@@ -86,6 +87,7 @@ export async function startPusher(ctx: AppContext, options: PusherOptions = {}):
   async function open(p: number): Promise<void> {
     await queue.open(p);
     opened.add(p);
+    await take(() => queue.own(p));
     await queue.tidy(p);
   }
 

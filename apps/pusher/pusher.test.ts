@@ -9,6 +9,7 @@ import { PushVerbs } from '../../lib/redis/push-verbs.ts';
 import { Verbs } from '../../lib/redis/verbs.ts';
 import { createLogger, createMetrics, type Metrics } from '../../lib/telemetry/index.ts';
 import { FcmStandIn } from '../../ops/fcm-stand-in.ts';
+import { TcpProxy } from '../../ops/proxy.ts';
 import { type RedisServer, startRedis } from '../../ops/redis/server.ts';
 import { until } from '../../ops/until.ts';
 import { fcmSender } from './fcm.ts';
@@ -52,10 +53,20 @@ afterAll(async () => {
   await server.stop();
 });
 
-function start(through = fcm.proxyUrl, more: Partial<Pace & { answerMs: number }> = {}): Promise<RunningApp> {
+function start(
+  through = fcm.proxyUrl,
+  more: Partial<Pace & { answerMs: number }> = {},
+  over: RedisStore = store,
+): Promise<RunningApp> {
   metrics = createMetrics();
   const config = loadConfig({ REDIS_URL: server.url, PARTITIONS: String(PARTITIONS) });
-  const context = { config, store, logger, metrics, incarnation: `pusher-${Math.random()}` } as unknown as AppContext;
+  const context = {
+    config,
+    store: over,
+    logger,
+    metrics,
+    incarnation: `pusher-${Math.random()}`,
+  } as unknown as AppContext;
   const { credentialsFile, authority } = fcm;
   const { answerMs = 20_000, ...pace } = more;
   return startPusher(context, {
@@ -200,3 +211,34 @@ test('a worker that stops hands back what it has not finished, and the next one 
   await until('sent or dead', 15_000, async () => fcm.sent().length + (await dead()).length);
   await emptied();
 });
+
+test('a store that was away for longer than a lease: what was read before is sent when it is back, and does not wait until its reader looks dead', async () => {
+  await pusher.stop(new AbortController().signal);
+  const line = await TcpProxy.start(() => [server]);
+  const behind = await connect(`redis://${line.address}`, { logger, name: 'pusher-away' });
+  try {
+    pusher = await start(fcm.proxyUrl, { waitMs: 5000, mostWaitMs: 5000 }, behind);
+    await attach('laptop');
+    await token('phone');
+    await deliver(1);
+    const pending = () => store.command.xpending(keys.push(BOB), 'pusher', '-', '+', 10) as Promise<string[][]>;
+    const read = () => pending().catch(() => []); // its group is not made yet
+    const [[id, reader] = []] = await until('it is read', 5_000, read, (entries) => entries.length === 1);
+    logged.length = 0;
+    line.refuse(true);
+    const leave = /did not leave the partition cleanly/;
+    await until('the partition is lost', 20_000, () => logged.some((text) => leave.test(text)));
+    expect(fcm.received).toEqual([]);
+    // As if it had been read just now: others leave it alone for 15 s from here.
+    await store.command.call('XCLAIM', keys.push(BOB), 'pusher', reader!, 0, id!, 'IDLE', 0, 'JUSTID');
+    line.refuse(false);
+    await until('it is sent', 10_000, () => fcm.sent('token-phone').length);
+    await emptied();
+    expect(fcm.sent('token-phone')).toHaveLength(1);
+  } finally {
+    await pusher.stop(new AbortController().signal);
+    await behind.close();
+    await line.close();
+    pusher = await start();
+  }
+}, 60_000);

@@ -11,6 +11,7 @@ const GROUP = 'pusher';
 /** Pending for longer than this with nobody's sign of life: its worker is dead. */
 const ABANDONED_MS = 15_000;
 const CLAIM_COUNT = 200;
+const OWN_COUNT = 500;
 const DEAD_ENTRIES = 10_000;
 
 export interface Queued {
@@ -45,6 +46,23 @@ export class PushQueue {
       await this.#store.command.xgroup('CREATE', this.#keys.push(partition), GROUP, '0', 'MKSTREAM');
     } catch (error) {
       if (!(error instanceof Error) || !error.message.startsWith('BUSYGROUP')) throw error;
+    }
+  }
+
+  /**
+   * What this very process has read and not finished: when it lost the partition with the store itself, and could hand
+   * nothing back, it need not wait until it looks dead. Repeats what it is still at.
+   */
+  async own(partition: number): Promise<Queued[]> {
+    const key = this.#keys.push(partition);
+    const found: Queued[] = [];
+    for (let after = '0'; ; ) {
+      const from = ['GROUP', GROUP, this.#consumer, 'COUNT', OWN_COUNT, 'STREAMS', key, after] as const;
+      const reply = (await this.#store.command.xreadgroup(...from)) as [string, Entry[]][] | null;
+      const entries = reply?.[0]?.[1] ?? [];
+      found.push(...parse(partition, entries));
+      if (entries.length < OWN_COUNT) return found;
+      after = entries.at(-1)![0];
     }
   }
 
