@@ -5,6 +5,8 @@ import type { Fault } from './fault.ts';
 
 /** Beyond a worker's lease, and beyond what a gateway may go without a completed round. */
 const FROZEN_S = 20;
+/** A worker that woke up is stuck when it has not completed a round for 5 s. */
+const WOKEN_S = 7;
 
 function kill(role: Role, does: string): Fault {
   return {
@@ -26,14 +28,14 @@ function freeze(role: Role, does: string): Fault {
     name: `${role}-freeze`,
     does,
     victims: [role],
-    calmS: 8,
+    calmS: 4,
     async strike(arena, random) {
       const victim = await arena.take(role, random);
       await victim.kill('SIGSTOP');
       await sleep(FROZEN_S * 1000);
       await victim.kill('SIGCONT');
       // A worker that lost its partitions in its sleep may end by itself, which is right: its supervisor starts another.
-      const ended = await Promise.race([victim.exited.then(() => true), sleep(3_000, false)]);
+      const ended = await Promise.race([victim.exited.then(() => true), sleep(WOKEN_S * 1000, false)]);
       if (ended) await arena.add(role);
       else arena.giveBack(role, victim);
       return `stopped ${role} ${victim.pid} for ${FROZEN_S} s${ended ? '; it ended when it woke, and another was started' : ''}`;

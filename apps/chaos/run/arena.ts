@@ -83,6 +83,7 @@ export class Arena {
   readonly #onLoss: ArenaOptions['onLoss'];
   readonly #whoIsConnected: ArenaOptions['whoIsConnected'];
   readonly #noticed: string[] = [];
+  #stopping = false;
   readonly #running = new Map<Role, MillraceProcess[]>(ROLES.map((role) => [role, []]));
   readonly earlier: Earlier | undefined;
   readonly fuzz: Fuzz;
@@ -169,7 +170,7 @@ export class Arena {
   /** Another process of the role, once it serves. */
   async add(role: Role, version: Version = 'present'): Promise<MillraceProcess> {
     const started = await (role === 'gateway' ? this.#gateways : this.#workers)[version].start(role);
-    this.#running.get(role)!.push(started);
+    this.giveBack(role, started);
     return started;
   }
 
@@ -182,13 +183,30 @@ export class Arena {
 
   /** This one, for a fault that sees itself that another is there. */
   takeThis(role: Role, process: MillraceProcess): MillraceProcess {
-    const living = this.#running.get(role)!;
-    living.splice(living.indexOf(process), 1);
+    this.#remove(role, process);
     return process;
   }
 
   giveBack(role: Role, process: MillraceProcess): void {
     this.#running.get(role)!.push(process);
+    void process.exited.then(() => this.#ended(role, process));
+  }
+
+  /** False when it was not among the living. */
+  #remove(role: Role, process: MillraceProcess): boolean {
+    const living = this.#running.get(role)!;
+    const at = living.indexOf(process);
+    if (at >= 0) living.splice(at, 1);
+    return at >= 0;
+  }
+
+  /** By itself, when no fault has hold of it: that breaks a promise. A supervisor would start another. */
+  #ended(role: Role, process: MillraceProcess): void {
+    if (this.#stopping || !this.#remove(role, process)) return;
+    const { pid, child, log } = process;
+    const how = child.signalCode ?? `exit code ${child.exitCode}`;
+    this.complain([`${role} ${pid} ended by itself: ${how}`, ...log.slice(-5)].join('\n'));
+    this.add(role).catch((error: unknown) => this.complain(`no other ${role} in its place: ${error}`));
   }
 
   /** For a fault during which those who have nothing to do with these partitions must not notice anything; null: it is over. */
@@ -236,6 +254,7 @@ export class Arena {
   }
 
   async stop(): Promise<void> {
+    this.#stopping = true;
     await Promise.all(this.#deployments.map((deployment) => deployment.stop()));
     await Promise.all([this.clients, this.slowClients, this.gatewayRedis, this.workerRedis].map((p) => p?.close()));
     await Promise.all([this.fcm.stop(), this.store.stop(), this.cassandra?.stop()]);
