@@ -36,7 +36,7 @@ const ROWS_PER_WRITE = { sqlite: 100, cassandra: 2000 };
 /** Rows made in one turn of the event loop: about half a millisecond. */
 const ROWS_PER_TURN = 50;
 /** History joins the log's tail, so nobody waits for the archive: fuller batches cost less. */
-const PAUSE_MS = 250;
+const INTERVAL_MS = 250;
 /** Of one write: signs of life while it lasts, and how long it may last. Three tries of 4 s on each of a few statements. */
 const SIGN_MS = 1000;
 /** How often erasures are looked for; waiting ones go on at the same pace. */
@@ -121,7 +121,7 @@ export async function startArchiver(ctx: AppContext): Promise<RunningApp> {
     logger,
     count: ENTRIES_PER_READ,
     roundCount: Math.min(MOST_PER_PARTITION, Math.ceil(ENTRIES_PER_ROUND / config.partitions)),
-    pauseMs: () => PAUSE_MS,
+    intervalMs: () => INTERVAL_MS,
     gain: async (p) => (await store.command.hget(keys.positions(p), ROLE)) ?? ZERO,
     handle,
     onRetry: () => metrics.retries.of('archive').inc(),

@@ -8,7 +8,7 @@ import { startAlone } from '../../lib/process/run.ts';
 import { Rebuilder } from '../../lib/rebuild/index.ts';
 import { msOf, ZERO } from '../../lib/redis/ids.ts';
 import { CROWDED, logFill } from '../../lib/redis/log-size.ts';
-import { busyPauseMs } from '../../lib/redis/pause.ts';
+import { busyIntervalMs } from '../../lib/redis/pause.ts';
 import { PushVerbs } from '../../lib/redis/push-verbs.ts';
 import { ScriptLanes } from '../../lib/redis/script-lane.ts';
 import type { ScriptObserver } from '../../lib/redis/scripts.ts';
@@ -38,7 +38,7 @@ export async function startFanout(ctx: AppContext): Promise<RunningApp> {
     role: ROLE,
     logger,
     count: 200,
-    pauseMs: busyPauseMs,
+    intervalMs: busyIntervalMs,
     gain: (p) => worker.gain(p),
     lose: (p) => worker.lose(p),
     handle: (batches) => worker.handle(batches),

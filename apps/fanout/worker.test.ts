@@ -92,7 +92,8 @@ function heldLanes(): ScriptLanes {
     await reads.pass();
     return reply;
   };
-  return { lane: () => ({ call }) } as unknown as ScriptLanes;
+  const atOnce = ([command, ...args]: Command) => store.redis.call(String(command), ...args);
+  return { lane: () => ({ call }), hasty: () => ({ call: atOnce }) } as unknown as ScriptLanes;
 }
 
 function makeWorker(): FanoutWorker {

@@ -173,8 +173,10 @@ export class FanoutWorker {
    * a target that was put back to before it would take the rest as all there is. Looked up after the read, so never too old.
    */
   async #findHoles(batches: LogBatch[]): Promise<void> {
-    const { store, keys } = this.#o;
-    const marks = await Promise.all(batches.map((b) => store.command.hget(keys.positions(b.partition), 'trimmed')));
+    const { lanes, keys } = this.#o;
+    const marks = (await Promise.all(
+      batches.map((b) => lanes.hasty(b.partition).call(['HGET', keys.positions(b.partition), 'trimmed'])),
+    )) as (string | null)[];
     for (const [i, { partition }] of batches.entries()) {
       const source = this.#sources.get(partition);
       const trimmed = marks[i];

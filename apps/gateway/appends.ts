@@ -5,7 +5,7 @@
  */
 import type { Keyspace } from '../../lib/keyspace/index.ts';
 import type { RedisStore } from '../../lib/redis/connect.ts';
-import { busyPauseMs } from '../../lib/redis/pause.ts';
+import { busyIntervalMs } from '../../lib/redis/pause.ts';
 import { isRetryable } from '../../lib/redis/retryable.ts';
 import type { AppendInput, AppendReply, Verbs } from '../../lib/redis/verbs.ts';
 
@@ -49,7 +49,7 @@ class AppendLane {
   #waiting: Waiting[] = [];
   #scheduled = false;
   #calledAt = 0;
-  #pauseMs = busyPauseMs(0);
+  #intervalMs = busyIntervalMs(0);
 
   constructor(ctx: Pick<Parts, 'verbs'>) {
     this.#ctx = ctx;
@@ -66,8 +66,9 @@ class AppendLane {
     if (this.#scheduled || this.#waiting.length === 0) return;
     this.#scheduled = true;
     const call = () => void this.#call();
-    if (performance.now() - this.#calledAt < this.#pauseMs && this.#waiting.length < PER_CALL) {
-      setTimeout(call, this.#pauseMs);
+    const left = this.#intervalMs - (performance.now() - this.#calledAt);
+    if (left > 0 && this.#waiting.length < PER_CALL) {
+      setTimeout(call, left);
     } else {
       setImmediate(call); // with what else this turn of the event loop reads from its sockets
     }
@@ -75,6 +76,7 @@ class AppendLane {
 
   async #call(): Promise<void> {
     const batch = this.#waiting.splice(0, PER_CALL);
+    this.#calledAt = performance.now();
     try {
       const replies = await this.#ctx.verbs.appendAll(batch.map((w) => w.message));
       batch.forEach((waiting, i) => {
@@ -87,8 +89,7 @@ class AppendLane {
       const told = isRetryable(error) ? [...batch, ...this.#waiting.splice(0)] : batch;
       for (const waiting of told) waiting.reject(error);
     }
-    this.#calledAt = performance.now();
-    this.#pauseMs = busyPauseMs(batch.length);
+    this.#intervalMs = busyIntervalMs(batch.length);
     this.#scheduled = false;
     this.#schedule();
   }

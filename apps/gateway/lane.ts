@@ -10,7 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { BlockingConnection, StreamBatch } from '../../lib/redis/blocking.ts';
 import { backOff } from '../../lib/redis/follow.ts';
 import { ZERO } from '../../lib/redis/ids.ts';
-import { busyPauseMs } from '../../lib/redis/pause.ts';
+import { busyIntervalMs } from '../../lib/redis/pause.ts';
 import { BELL_ENTRIES } from '../../lib/redis/verbs.ts';
 import type { GatewayContext } from './context.ts';
 import type { Feed } from './feed.ts';
@@ -91,6 +91,7 @@ export class Lane {
       try {
         const connection = await this.#connect();
         const rings = await this.#listen(connection);
+        const rungAt = performance.now();
         let entries = 0;
         while (this.#dirty.size > 0 && !this.#stopping) {
           entries += await this.#read(connection);
@@ -100,7 +101,8 @@ export class Lane {
         const now = performance.now();
         const pause = (rings > 1 || entries > 1 || now < busyUntil) && rings > 0;
         if (rings > 0) busyUntil = now + BUSY_FOR_MS;
-        if (pause) await sleep(busyPauseMs(entries));
+        const left = busyIntervalMs(entries) - (now - rungAt);
+        if (pause && left > 0) await sleep(left);
       } catch (error) {
         if (this.#stopping) return;
         this.#ctx.metrics.retries.of('lane').inc();

@@ -8,15 +8,11 @@ export async function inOrder<T>(session: Session, channel: string, append: () =
   session.sending ??= new Map();
   const { sending } = session;
   const before = sending.get(channel);
-  const mine = before ? before.then(append) : append();
-  const settled = mine.then(
-    () => undefined,
-    () => undefined,
-  );
-  sending.set(channel, settled);
+  const mine = before ? before.then(append, append) : append();
+  sending.set(channel, mine);
   try {
     return await mine;
   } finally {
-    if (sending.get(channel) === settled) sending.delete(channel);
+    if (sending.get(channel) === mine) sending.delete(channel);
   }
 }

@@ -2,7 +2,7 @@
  * Inbox entries to frames. The text after the offset is the same for every recipient of an event, so it is made once per
  * message and batch: `Renderer` keeps it by event id while a batch is handled.
  */
-import { encodeMessage } from '../../lib/protocol/encode.ts';
+import { encodeMessage, encodeReceipt } from '../../lib/protocol/encode.ts';
 import type { StreamEntry } from '../../lib/redis/blocking.ts';
 
 const OFFSET_SLOT = '"offset":""';
@@ -70,7 +70,6 @@ function render(fields: readonly string[]): string | undefined {
 }
 
 function receipt({ id, fields }: StreamEntry): string {
-  const [, type, , channel, , user, , delivered, , read, , ts] = fields;
-  const watermarks = { delivered: Number(delivered), read: Number(read), ts: Number(ts) };
-  return JSON.stringify({ type, offset: id, channel, user, ...watermarks });
+  const [, , , channel = '', , user = '', , delivered = '', , read = '', , ts = ''] = fields;
+  return encodeReceipt({ offset: id, channel, user, delivered, read, ts });
 }

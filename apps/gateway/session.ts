@@ -66,7 +66,7 @@ export class Session {
   /** When the latest `rate_limited` were told, at most as many as end the session. */
   tooFast: number[] | undefined;
   /** Per channel the append in flight: one at a time keeps a sender's order (design, rule 8). */
-  sending: Map<string, Promise<void>> | undefined;
+  sending: Map<string, Promise<unknown>> | undefined;
   /** Whose presence it watches, and whether it may see it, as the look numbered `asOf` found. */
   watching: Map<string, { visible: boolean; asOf: number }> | undefined;
   /** Whose presence changed while the socket was full. */

@@ -51,7 +51,7 @@ async function worker(incarnation: string, handle: (batches: LogBatch[]) => Prom
   metrics.stop();
   const made = new LogWorker(
     { config, store, archive, logger, metrics, incarnation },
-    { role: ROLE, logger, count: 10, pauseMs: () => 1, gain: async () => '0-0', handle, onRetry: () => undefined },
+    { role: ROLE, logger, count: 10, intervalMs: () => 1, gain: async () => '0-0', handle, onRetry: () => undefined },
   );
   running.push(made);
   await made.start();

@@ -9,7 +9,7 @@ import type { Logger } from '../telemetry/logger.ts';
 import { PartitionLeases } from './leases.ts';
 
 export interface LogWorkerOptions
-  extends Pick<FollowOptions, 'count' | 'roundCount' | 'pauseMs' | 'handle' | 'onRetry' | 'onReconnect'> {
+  extends Pick<FollowOptions, 'count' | 'roundCount' | 'intervalMs' | 'handle' | 'onRetry' | 'onReconnect'> {
   role: LogRole;
   logger: Logger;
   /** Where a partition that was gained is read from. A rejection is repeated after a back-off. */

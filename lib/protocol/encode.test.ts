@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import type { JsonSchema } from './acceptable.ts';
 import { compileChecker } from './acceptable.ts';
-import { encodeAccepted, encodeMessage } from './encode.ts';
-import { type AcceptedFrame, type MessageFrame, serverFrames } from './frames.ts';
+import { encodeAccepted, encodeMessage, encodeReceipt } from './encode.ts';
+import { type AcceptedFrame, type MessageFrame, type ReceiptFrame, serverFrames } from './frames.ts';
 import { DEFAULT_LIMITS } from './limits.ts';
 
 const id = '6ba7b810-9dad-11d1-80b4-00c04fd430c8';
@@ -48,4 +48,20 @@ test('accepted frames equal JSON.stringify of the typed frame', () => {
     expect(checker.wrongType(frame) ?? checker.notAcceptable(frame, DEFAULT_LIMITS)).toBeUndefined();
     expect(encodeAccepted(frame)).toBe(JSON.stringify(frame));
   }
+});
+
+test('receipt frames equal JSON.stringify of the typed frame', () => {
+  const checker = compileChecker(serverFrames.receipt as JsonSchema);
+  const frame: ReceiptFrame = {
+    type: 'receipt',
+    offset: '1763966400000-0',
+    channel: 'dm:alice:bob',
+    user: 'bob',
+    delivered: 12,
+    read: 7,
+    ts: 1_763_966_400_000,
+  };
+  expect(checker.wrongType(frame) ?? checker.notAcceptable(frame, DEFAULT_LIMITS)).toBeUndefined();
+  expect(encodeReceipt(frame)).toBe(JSON.stringify(frame));
+  expect(encodeReceipt({ ...frame, delivered: '12', read: '7', ts: '1763966400000' })).toBe(JSON.stringify(frame));
 });

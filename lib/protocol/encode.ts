@@ -1,5 +1,5 @@
 /**
- * Frames to text. `message` and `accepted` are put together by hand, because they are written once per delivery:
+ * Frames to text. `message`, `accepted` and `receipt` are put together by hand, because they are written once per delivery:
  * ids, offsets and channels come from our own store and hold nothing that JSON would escape; what a sender chose is
  * escaped by JSON.stringify.
  */
@@ -20,6 +20,19 @@ export interface MessageFields {
 export function encodeMessage(m: MessageFields): string {
   const head = `{"type":"message","offset":"${m.offset}","channel":"${m.channel}","seq":${m.seq},"id":"${m.id}","from":"${m.from}","client_id":${JSON.stringify(m.client_id)},"ts":${m.ts},"content":${JSON.stringify(m.content)}`;
   return m.metadata === undefined ? `${head}}` : `${head},"metadata":${m.metadata}}`;
+}
+
+export interface ReceiptFields {
+  offset: string;
+  channel: string;
+  user: string;
+  delivered: number | string;
+  read: number | string;
+  ts: number | string;
+}
+
+export function encodeReceipt(r: ReceiptFields): string {
+  return `{"type":"receipt","offset":"${r.offset}","channel":"${r.channel}","user":"${r.user}","delivered":${r.delivered},"read":${r.read},"ts":${r.ts}}`;
 }
 
 export interface AcceptedFields {

@@ -129,7 +129,7 @@ export class WatchedConnection implements BlockingConnection {
     for (const { key } of streams) parts.push(key);
     for (const { after } of streams) parts.push(after);
     for (let redirections = 0; ; redirections++) {
-      const client = await this.open();
+      const client = this.#ready ?? (await this.open());
       if (readOn && client !== this.#readFrom) {
         throw new RedisUnreachableError('the connection broke between two reads');
       }
@@ -165,35 +165,41 @@ export class WatchedConnection implements BlockingConnection {
    */
   async pipeline(commands: readonly Command[], waitsMs = 0): Promise<unknown[]> {
     for (let redirections = 0; ; redirections++) {
-      const replies = await this.#send(await this.open(), commands, waitsMs, COMMAND_TIMEOUT_MS);
+      const client = this.#ready ?? (await this.open());
+      const replies = await this.#send(client, commands, waitsMs, COMMAND_TIMEOUT_MS);
       // The keys are elsewhere now: nothing was executed.
       if (wordOf(replies[0]) !== 'MOVED' || redirections >= MAX_REDIRECTIONS) return replies;
     }
   }
 
   /** `atOnceMs`: how long a server that is well takes. */
-  async #send(client: Redis, commands: readonly Command[], atOnceMs: number, graceMs: number): Promise<unknown[]> {
-    if (this.#wire?.client !== client) this.#wire = { client, wire: new Wire(client) };
-    const results = this.#wire.wire.send(commands).map((reply) => reply.catch((error: Error) => error));
-    // A server that stands still fails nothing before its time is up, and may have been replaced by then.
-    const late = setTimeout(() => this.#dialer.lookAgain(), atOnceMs + LATE_MS);
-    try {
-      const replies = await withTimeout(Promise.all(results), atOnceMs + graceMs, `no reply to ${commands[0]?.[0]}`);
-      let gone = false;
-      for (const reply of replies) {
-        const word = wordOf(reply);
-        if (word === 'MOVED') this.#moved = (reply as Error).message.split(' ', 3)[2];
-        // UNBLOCKED, READONLY: the server became a replica. It would answer the next read, but lag behind.
-        gone ||= word === 'MOVED' || word === 'UNBLOCKED' || word === 'READONLY';
-      }
-      if (gone) this.#drop(client);
-      return replies;
-    } catch (error) {
-      this.#drop(client);
-      throw error;
-    } finally {
-      clearTimeout(late);
+  #send(client: Redis, commands: readonly Command[], atOnceMs: number, graceMs: number): Promise<unknown[]> {
+    if (this.#wire?.client !== client) {
+      // A server that stands still fails nothing before its time is up, and may have been replaced by then.
+      this.#wire = { client, wire: new Wire(client, () => this.#dialer.lookAgain()) };
     }
+    return this.#wire.wire.request(commands, { lateMs: atOnceMs + LATE_MS, withinMs: atOnceMs + graceMs }).then(
+      (replies) => {
+        let gone = false;
+        for (const reply of replies) {
+          if (!(reply instanceof Error)) continue;
+          const word = wordOf(reply);
+          if (word === 'MOVED') this.#moved = reply.message.split(' ', 3)[2];
+          // UNBLOCKED, READONLY: the server became a replica. It would answer the next read, but lag behind.
+          gone ||= word === 'MOVED' || word === 'UNBLOCKED' || word === 'READONLY';
+        }
+        if (gone) this.#drop(client);
+        return replies;
+      },
+      (error) => {
+        this.#drop(client);
+        throw error;
+      },
+    );
+  }
+
+  get #ready(): Redis | undefined {
+    return this.#client?.status === 'ready' && !this.#closed ? this.#client : undefined;
   }
 
   /** The connection, made anew when there is none. Rejects within a few seconds when that is not possible. */

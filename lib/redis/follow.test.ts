@@ -46,7 +46,7 @@ function follow(handled: string[], plain: (after: string) => string[] = () => []
     logger: pino({ level: 'silent' }),
     count: 2,
     roundCount: 5,
-    pauseMs: () => 0,
+    intervalMs: () => 0,
     handle: async (batches) => void handled.push(...batches.flatMap((b) => b.entries.map((e) => e.id))),
     onRound: () => undefined,
     onRetry: () => undefined,

@@ -28,8 +28,8 @@ export interface FollowOptions {
    * backlog comes in large batches, and no single command holds Redis for long.
    */
   roundCount?: number;
-  /** Pause after a busy round that brought so many entries. */
-  pauseMs(entries: number): number;
+  /** From a busy read that brought so many entries to the next, unless handling them takes longer. */
+  intervalMs(entries: number): number;
   /** What fewer replicas have is read again, and not handled (design, rule 3). */
   replicas: number;
   /** Must settle; a rejection repeats the same batches after a back-off. */
@@ -155,6 +155,7 @@ class Lane {
         }
         const partitionByKey = new Map([...asked.keys()].map((p) => [this.#o.logKey(p), p]));
         const batches = await this.#connection.xread(streams, { count: this.#o.count, blockMs: BLOCK_MS });
+        const readAt = performance.now();
         failures = 0;
         const read: HeldBatch[] = [];
         let total = 0;
@@ -177,7 +178,8 @@ class Lane {
         const now = performance.now();
         const busy = total > 1 || now < busyUntil;
         if (total > 0) busyUntil = now + 20;
-        if (total > 0 && busy && !full) await sleep(this.#o.pauseMs(total));
+        const left = this.#o.intervalMs(total) - (now - readAt);
+        if (total > 0 && busy && !full && left > 0) await sleep(left);
       } catch (error) {
         if (this.#stopping) return;
         this.#o.onRetry();

@@ -124,7 +124,7 @@ test('a log entry that no replica has is not handled before one has it', async (
     logKey: keys.log,
     logger,
     count: 100,
-    pauseMs: () => 0,
+    intervalMs: () => 0,
     handle: async (batches) => void handled.push(...batches.flatMap(({ entries }) => entries.map(({ id }) => id))),
     onRound: () => undefined,
     onRetry: () => retries++,

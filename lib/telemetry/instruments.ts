@@ -80,7 +80,7 @@ export class Family<I extends Instrument, L extends readonly string[]> {
 
   /** Bind once, outside the hot path. Label values come from closed sets (roles, partitions, codes), never from users. */
   of(...values: { [K in keyof L]: string }): I {
-    const key = values.join('\n');
+    const key = values.length === 1 ? (values[0] as string) : values.join('\n');
     let child = this.#children.get(key);
     if (!child) {
       child = { values, instrument: this.#make() };
