@@ -1,7 +1,7 @@
 /**
  * Servers that we start must not outlive us, not even when we are killed with SIGKILL. One small shell waits on a pipe
  * whose other end only this process holds; when the pipe closes, it ends what is still registered and removes our
- * temporary folders.
+ * temporary folders, with the file systems that were mounted in them.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
@@ -26,6 +26,7 @@ while [ -n "$gently" ] && [ "$tries" -lt 50 ]; do
   gently=$alive; [ -n "$gently" ] && sleep 0.2; tries=$((tries + 1))
 done
 for p in $gently; do kill -KILL "$p" 2>/dev/null; done
+while read -r _ at _; do case $at in "$1"/*) umount -l "$at" ;; esac; done 2>/dev/null </proc/mounts
 rm -rf -- "$1"
 `;
 
