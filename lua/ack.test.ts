@@ -19,7 +19,8 @@ const deliver = (from: number, n: number) => {
   const entries = Array.from({ length: n }, (_, i) => delivery(`${from + i}-0`, { seq: from + i, to: ['bob'] }));
   return store.verbs.deliver([block(BOB, from === 1 ? '0-0' : `${from - 1}-0`, entries)]);
 };
-const ack = (offset = '', device = 'phone', user = 'bob') => store.verbs.ack([{ user, device, offset }]);
+const ack = async (offset = '', device = 'phone', user = 'bob') =>
+  (await store.verbs.ack([{ user, device, offset }])).raised;
 const offsets = async () => (await inboxOf(store.redis, 'bob')).map((e) => e.offset);
 const ackedBy = async (name: string) => (await store.redis.hget(keys.devices('bob'), `device:${name}`))?.split(' ')[0];
 const trimmed = () => store.redis.hget(keys.devices('bob'), 'trimmed');
@@ -92,9 +93,11 @@ test('an unknown device, an unknown user and what is no offset are passed over; 
     { user: 'nobody', device: 'phone', offset: one },
     { user: 'bob', device: 'phone', offset: 'x' },
   ];
-  expect(await store.verbs.ack(nothing)).toBe(0);
+  expect(await store.verbs.ack(nothing)).toMatchObject({ raised: 0 });
   expect(await dump(store.redis)).toEqual(before);
-  expect(await store.verbs.ack([...nothing, { user: 'bob', device: 'phone', offset: one }])).toBe(1);
+  expect(await store.verbs.ack([...nothing, { user: 'bob', device: 'phone', offset: one }])).toMatchObject({
+    raised: 1,
+  });
 });
 
 test('a wrong type in the middle of a batch is passed over', async () => {
@@ -103,7 +106,7 @@ test('a wrong type in the middle of a batch is passed over', async () => {
   await store.redis.set(keys.inbox('joe'), 'x');
   const offset = `${(await nowMs(store.redis)) + 5}-0`;
   const batch = ['ann', 'eve', 'joe', 'bob'].map((user) => ({ user, device: 'phone', offset }));
-  expect(await store.verbs.ack(batch)).toBe(3);
+  expect(await store.verbs.ack(batch)).toMatchObject({ raised: 3 });
   expect(await ackedBy('phone')).toBe(offset);
 });
 
@@ -120,4 +123,48 @@ test('out of memory: an error, to be repeated', async () => {
   const [one] = await offsets();
   await expect(outOfMemory(store.redis, () => ack(one))).rejects.toThrow('OOM');
   expect(await ack(one)).toBe(1);
+});
+
+test('untold: an ack of a user who is alone is stored; with another device connected it waits until that one was told', async () => {
+  for (const [user, device] of [
+    ['ann', 'phone'],
+    ['ann', 'laptop'],
+    ['eve', 'laptop'],
+  ] as const) {
+    await attached(store.verbs, user, device);
+  }
+  const offset = `${(await nowMs(store.redis)) + 5}-0`;
+  const one = { device: 'phone', offset, untold: true };
+  const bob = { ...one, user: 'bob' };
+  const ann = { ...one, user: 'ann' };
+  const before = await store.redis.hgetall(keys.devices('ann'));
+  // Eve's phone is gone by now, though not its last ack: the laptop is there to be told.
+  const batch = [
+    bob,
+    ann,
+    { ...ann, untold: false, device: 'laptop' },
+    { ...one, user: 'eve' },
+    { ...bob, user: 'none' },
+  ];
+  expect(await store.verbs.ack(batch)).toEqual({ raised: 2, company: new Set([1, 3]) });
+  expect(await ackedBy('phone')).toBe(offset);
+  const after = await store.redis.hgetall(keys.devices('ann'));
+  expect(after['device:phone']).toBe(before['device:phone']);
+  expect(after['device:laptop']).toMatch(new RegExp(`^${offset} `));
+  expect(await store.verbs.ack([{ ...ann, untold: false }])).toEqual({ raised: 1, company: new Set() });
+});
+
+test('untold: with company also when it raises nothing, since what it is of may not have been told', async () => {
+  await attached(store.verbs, 'bob', 'laptop');
+  const offset = `${(await nowMs(store.redis)) + 5}-0`;
+  await ack(offset);
+  const again = { user: 'bob', device: 'phone', offset, untold: true };
+  expect(await store.verbs.ack([again])).toEqual({ raised: 0, company: new Set([0]) });
+});
+
+test('untold: sessions of the wrong type are nobody’s', async () => {
+  await store.redis.set(keys.sessions('bob'), 'x');
+  const offset = `${(await nowMs(store.redis)) + 5}-0`;
+  const reply = await store.verbs.ack([{ user: 'bob', device: 'phone', offset, untold: true }]);
+  expect(reply).toEqual({ raised: 1, company: new Set() });
 });

@@ -36,12 +36,27 @@ function gateway(retry?: Retry, ctx = api.ctx) {
   return { acks, receipts };
 }
 let users = 0;
+async function connect(user: string, device: string) {
+  const session = `${user}-${device}`;
+  const attached = await api.ctx.verbs.attach({ user, device, session, gateway: 'g', maxSessions: 8 });
+  if (attached === 'too_many') throw new Error('too many');
+  return session;
+}
 async function connected() {
   const user = `user-${users++}`;
-  const attached = await api.ctx.verbs.attach({ user, device: 'phone', session: user, gateway: 'g', maxSessions: 8 });
-  if (attached === 'too_many') throw new Error('too many');
+  await connect(user, 'phone');
   return user;
 }
+/** Bob has a message of alice in their direct channel, and not acked it. */
+async function written() {
+  const [alice, bob] = [await connected(), await connected()];
+  const channel = `dm:${[alice, bob].sort().join(':')}`;
+  await api.as(alice)('POST /v1/messages', { to: bob, client_id: 'c', content: 'hello' });
+  await api.fanOut(channel, [alice, bob]);
+  return { alice, bob, channel, covers: new Map([[channel, 1]]) };
+}
+const receiptsIn = async (user: string) =>
+  (await admin.xrange(api.ctx.keys.inbox(user), '-', '+')).filter(([, fields]) => fields[1] === 'receipt');
 const ack = (user: string, offset: string, covers = new Map<string, number>()) => ({
   ...{ user, device: 'phone', from: ZERO, offset, covers, unknownTo: ZERO, again: false },
 });
@@ -100,11 +115,7 @@ test('of a session that is gone, no more than so many times', async () => {
 
 test('a receipt that may not be told is given up, and the read it came from is settled', async () => {
   const { receipts } = gateway();
-  const [alice, bob] = [await connected(), await connected()];
-  const [a, b] = [alice, bob].sort() as [string, string];
-  const channel = `dm:${a}:${b}`;
-  await api.as(alice)('POST /v1/messages', { to: bob, client_id: 'c', content: 'hello' });
-  await api.fanOut(channel, [alice, bob]);
+  const { bob, channel } = await written();
   const before = await counted('given_up_total', 'receipt');
   // Telling writes an inbox entry; raising and reading, of a device that is alone, do not.
   await admin.acl('SETUSER', 'default', '-xadd');
@@ -134,4 +145,48 @@ test('a group whose receipts cannot be told holds up no other group’s acks', a
   expect(await stored(bob)).toBe(b);
   expect(await stored(alice)).not.toBe(a);
   expect(await counted('given_up_total', 'ack')).toBe(before + 1);
+});
+
+test('an ack of a device that is alone is told the sender, and nobody of one’s own', async () => {
+  const { acks } = gateway();
+  const { alice, bob, covers } = await written();
+  const offset = later(7);
+  acks.add(bob, ack(bob, offset, covers));
+  await acks.flush();
+  expect(await stored(bob)).toBe(offset);
+  expect(await receiptsIn(alice)).toHaveLength(1);
+  expect(await receiptsIn(bob)).toEqual([]);
+});
+
+test('a device that connects between the raising and the storing of what another has received is told of it', async () => {
+  const { acks, receipts } = gateway();
+  const { bob, channel, covers } = await written();
+  const received = receipts.received.bind(receipts);
+  receipts.received = async (mark) => {
+    const receipt = await received(mark);
+    await connect(bob, 'laptop');
+    return receipt;
+  };
+  const offset = later(8);
+  acks.add(bob, ack(bob, offset, covers));
+  await acks.flush();
+  const told = ['type', 'receipt', 'channel', channel, 'user', bob, 'delivered', '1', 'read', '0'];
+  expect((await receiptsIn(bob)).map(([, fields]) => fields.slice(0, 10))).toEqual([told]);
+  expect(await stored(bob)).toBe(offset);
+});
+
+test('while another device of one’s own is not told, the ack is not stored', async () => {
+  const { acks, receipts } = gateway({ afterMs: 1, attemptsWhenGone: 100 });
+  const { bob, covers } = await written();
+  await connect(bob, 'laptop');
+  const tellOwn = receipts.tellOwn.bind(receipts);
+  receipts.tellOwn = () => Promise.reject(new Error('LOADING as after a restart'));
+  const before = await counted('retries_total', 'ack');
+  const offset = later(9);
+  acks.add(bob, ack(bob, offset, covers));
+  await until('it failed twice', 10_000, async () => (await counted('retries_total', 'ack')) >= before + 2);
+  expect(await stored(bob)).not.toBe(offset);
+  receipts.tellOwn = tellOwn;
+  await until('it is stored', 20_000, async () => (await stored(bob)) === offset);
+  expect(await receiptsIn(bob)).toHaveLength(1);
 });

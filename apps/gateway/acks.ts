@@ -2,13 +2,16 @@
  * Acks of a tenth of a second go to the store together (design §5): one script call for many users. Of a session only the
  * latest offset matters, so it has at most one ack waiting and one under way.
  *
- * An ack is also a receipt: what it covers is raised and told first (receipts.ts), and only then is it stored.
+ * An ack is also a receipt: what it covers is raised and told first (receipts.ts), and only then is it stored. One's own other
+ * devices are told only when it turns out, where it would be stored, that there are any.
  *
  * What fails and may pass is tried again, for as long as the session lives and some minutes after. What does not pass is
  * given up: the session's next ack says more, and the device's next hello repeats what was never stored.
  */
 import { compareIds, maxId, ZERO } from '../../lib/redis/ids.ts';
+import type { TellInput } from '../../lib/redis/receipt-verbs.ts';
 import { isRetryable } from '../../lib/redis/retryable.ts';
+import type { AckInput } from '../../lib/redis/verbs.ts';
 import { Batcher } from './batcher.ts';
 import type { GatewayContext } from './context.ts';
 import { GivenUp } from './given-up.ts';
@@ -46,12 +49,11 @@ interface Waiting extends Ack {
   gone: boolean;
 }
 
-type Stored = Pick<Ack, 'user' | 'device' | 'offset'>;
-
 export class Acks {
   readonly #ctx: GatewayContext;
   readonly #receipts: Receipts;
-  readonly #stores: Batcher<Stored, void>;
+  /** False: not stored, another device of the user has yet to be told. */
+  readonly #stores: Batcher<AckInput, boolean>;
   readonly #givenUp: GivenUp;
   readonly #retry: Retry;
   readonly #waiting = new Map<string, Waiting>();
@@ -72,8 +74,8 @@ export class Acks {
       perCall: PER_CALL,
       of: ({ user }) => user,
       call: async (acks) => {
-        await verbs.ack(acks);
-        return acks.map(() => undefined);
+        const { company } = await verbs.ack(acks);
+        return acks.map((_, i) => !company.has(i));
       },
     });
   }
@@ -124,8 +126,12 @@ export class Acks {
   async #process(session: string, ack: Waiting): Promise<void> {
     try {
       if (ack.unknownTo !== ZERO) await this.#readUnknown(ack);
-      if (ack.covers.size > 0) await this.#receive(ack);
-      await this.#stores.run(ack);
+      const news = ack.covers.size > 0 ? await this.#receive(ack) : [];
+      const { user, device, offset } = ack;
+      if (!(await this.#stores.run({ user, device, offset, untold: news.length > 0 }))) {
+        await Promise.all(news.map((receipt) => this.#receipts.tellOwn(receipt)));
+        await this.#stores.run({ user, device, offset });
+      }
       this.#underWay.delete(session);
       if (this.#waiting.has(session)) this.#schedule(EVERY_MS);
     } catch (error) {
@@ -149,9 +155,11 @@ export class Acks {
     this.#waiting.set(session, newer ? { ...repeated, ...merge(repeated, newer) } : repeated);
   }
 
-  async #receive({ user, device, covers, again }: Ack): Promise<void> {
+  /** Resolves with what is news to the user's other devices. */
+  async #receive({ user, device, covers, again }: Ack): Promise<TellInput[]> {
     const marks = [...covers].map(([channel, seq]) => ({ user, device, channel, delivered: seq, read: 0, again }));
-    await Promise.all(marks.map((mark) => this.#receipts.received(mark)));
+    const receipts = await Promise.all(marks.map((mark) => this.#receipts.received(mark)));
+    return receipts.filter((receipt) => receipt !== undefined);
   }
 
   async #readUnknown(ack: Ack): Promise<void> {

@@ -1,7 +1,8 @@
 /**
  * What members have received and read. A receipt's way: the channel's watermarks are raised; only when they grew (or when
  * an earlier attempt may have died right here) are those told whom it concerns and who have a live session; only then does
- * the caller store what it came from, an ack or a mark. A kill in between repeats, and loses nothing.
+ * the caller store what it came from, an ack or a mark. A kill in between repeats, and loses nothing. Whether the reader has
+ * other devices to be told is seen where the ack or the mark is stored.
  *
  * A receipt takes no sequence number, is never unread, and makes no receipts.
  */
@@ -88,11 +89,20 @@ export class Receipts {
     });
   }
 
-  /** Resolves when the watermark is raised, and told; rejects when either has to be tried again. */
-  async received(mark: Mark): Promise<void> {
+  /**
+   * Resolves when the watermark is raised and the other members are told; rejects when either has to be tried again. With
+   * what the reader's own other devices, if there are any, have yet to be told.
+   */
+  async received(mark: Mark): Promise<TellInput | undefined> {
     const raised = await this.#raise(mark);
-    if (!raised) return;
-    await this.#tellAll(mark, raised);
+    if (!raised) return undefined;
+    await this.#tellOthers(mark, raised);
+    return ownReceipt(mark, raised);
+  }
+
+  /** Resolves when it is told; rejects when it has to be tried again. */
+  tellOwn(receipt: TellInput): Promise<void> {
+    return this.#tellLater(receipt);
   }
 
   /** A message says that its sender has read up to it; the watermarks rose with it (append.lua), nobody was told. */
@@ -135,10 +145,7 @@ export class Receipts {
   }
 
   async #tellAll(mark: Mark, raised: Watermarks & { members: number }): Promise<void> {
-    const { user, channel, device } = mark;
-    const { delivered, read } = raised;
-    const own = this.#tellLater({ channel, user, delivered, read, to: user, via: device });
-    await Promise.all([own, this.#tellOthers(mark, raised)]);
+    await Promise.all([this.tellOwn(ownReceipt(mark, raised)), this.#tellOthers(mark, raised)]);
   }
 
   #tellLater(receipt: TellInput): Promise<void> {
@@ -202,4 +209,8 @@ export class Receipts {
       for (const { told } of waiting) told.reject(error);
     }
   }
+}
+
+function ownReceipt({ user, channel, device }: Mark, { delivered, read }: Watermarks): TellInput {
+  return { to: user, via: device, channel, user, delivered, read };
 }

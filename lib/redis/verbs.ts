@@ -110,6 +110,14 @@ export interface DetachInput {
   /** Unix ms; only from the reaper of a dead gateway, which did not say itself when its sessions ended. */
   endedAt?: number;
 }
+export interface AckInput {
+  user: string;
+  device: string;
+  offset: string;
+  /** It is news for the user's other devices, and they have yet to be told. */
+  untold?: boolean;
+}
+
 /** Not when another session has taken its place; `refused`: the gateway that was taken for dead lives. */
 export type Detached = 'detached' | 'not' | 'refused';
 
@@ -238,15 +246,21 @@ export class Verbs extends ScriptCaller<ScriptHost> {
     return this.run<Reasserted[]>('reassert', keys, [gateway, INBOX_TTL_MS, DORMANT_AFTER_MS, ...args]);
   }
 
-  /** All the users must be of partitions that one command may touch. */
-  ack(acks: readonly { user: string; device: string; offset: string }[]): Promise<number> {
+  /**
+   * All the users must be of partitions that one command may touch. `company`: which acks wait, because another device of
+   * the user is connected and has yet to be told.
+   */
+  async ack(acks: readonly AckInput[]): Promise<{ raised: number; company: Set<number> }> {
     const keys: string[] = [];
     const args: (string | number)[] = [DORMANT_AFTER_MS, KEEP_BEFORE_TRIM];
-    for (const { user, device, offset } of acks) {
+    for (const { user, device, offset, untold } of acks) {
       keys.push(this.keys.devices(user), this.keys.inbox(user));
-      args.push(device, offset);
+      if (untold) keys.push(this.keys.sessions(user));
+      args.push(device, offset, untold ? 'untold' : '');
     }
-    return this.runHasty<number>(this.keys.partitionOf(acks[0]?.user ?? ''), 'ack', keys, args);
+    const partition = this.keys.partitionOf(acks[0]?.user ?? '');
+    const [raised = 0, ...company] = await this.runHasty<number[]>(partition, 'ack', keys, args);
+    return { raised, company: new Set(company.map((n) => n - 1)) };
   }
 
   /** All the blocks' targets must be partitions that one command may touch. */

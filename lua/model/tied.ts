@@ -58,9 +58,10 @@ class SmallVerbs extends Verbs {
     return reply!;
   }
 
-  ackOne(user: string, device: string, offset: string): Promise<number> {
+  async ackOne(user: string, device: string, offset: string): Promise<number> {
     const of = [this.keys.devices(user), this.keys.inbox(user)];
-    return this.run<number>('ack', of, [DORMANT_AFTER_MS, KEEP_BEFORE_TRIM, device, offset]);
+    const [raised = 0] = await this.run<number[]>('ack', of, [DORMANT_AFTER_MS, KEEP_BEFORE_TRIM, device, offset, '']);
+    return raised;
   }
 }
 
