@@ -4,6 +4,7 @@ import { residentBytes } from '../../ops/resident.ts';
 import { archive } from './archive.ts';
 import { crowd } from './crowd.ts';
 import { drain } from './drain.ts';
+import { floor } from './floor.ts';
 import { connected, gateways, primaries } from './growth.ts';
 import { memory } from './memory.ts';
 import type { Range } from './orders.ts';
@@ -220,6 +221,7 @@ export const scenarios: readonly Scenario[] = [
   { name: 'gateways', does: '1, 2 and 4 gateways at 300/s each', run: gateways },
   { name: 'ack-replicas', does: 'what ACK_REPLICAS=1 costs, at 1,000/s', run: ackReplicas },
   { name: 'receipts', does: 'what acks and receipts cost, at 1,000/s', run: receipts },
+  { name: 'floor', does: 'what Redis takes for the bare writes of a message', run: floor },
   { name: 'drain', does: 'how fast the archiver catches up with Cassandra', run: drain },
   {
     name: 'storm',
