@@ -11,7 +11,7 @@ local head = redis.call('HMGET', channel, 'seq', 'message')
 if not head[1] then return 'ok' end
 local seq, from, ts = string.match(head[2] or '', '^(%d+) (%S+) (%d+) ')
 if from == user and tonumber(ts) <= tonumber(ARGV[2]) then
-  redis.call('HSET', channel, 'message', seq .. ' ' .. from .. ' ' .. ts)
+  redis.call('HSET', channel, 'message', seq .. ' ' .. from .. ' ' .. ts .. ' ')
 end
 if ARGV[3] == '1' then
   redis.call('HSET', channel, 'erased:' .. user, head[1])

@@ -105,8 +105,8 @@ async function show(ctx: GatewayContext, user: string, mark: Mark): Promise<Conv
   const parsed = parseChannel(channel);
   const group = parsed?.kind !== 'direct';
   const peer = group ? user : parsed.a === user ? parsed.b : parsed.a;
-  const [[title, message, receipt], stored] = await Promise.all([
-    ctx.store.command.hmget(ctx.keys.channel(channel), 'title', 'message', `receipt:${peer}`),
+  const [[title, message, receipt, erased], stored] = await Promise.all([
+    ctx.store.command.hmget(ctx.keys.channel(channel), 'title', 'message', `receipt:${peer}`, `erased:${peer}`),
     group ? ctx.store.command.hget(ctx.keys.members(channel), user) : null,
   ]);
   const latest = message ? parseMessage(message) : null;
@@ -121,14 +121,14 @@ async function show(ctx: GatewayContext, user: string, mark: Mark): Promise<Conv
     read_seq: mark.readSeq,
     unread: mark.unread,
     ...(mark.left ? { left: true } : {}),
-    ...(peer === user ? {} : { peer: watermarksOf(receipt) }),
+    ...(peer === user ? {} : { peer: watermarksOf(receipt, erased) }),
     last_message: visible ? latest : null,
   };
 }
 
-/** `<seq> <from> <ts> <snippet>`; the snippet may hold anything. */
+/** `<seq> <from> <ts> <snippet>`; the snippet may hold anything, or be missing. */
 function parseMessage(value: string): NonNullable<Conversation['last_message']> {
-  const [, seq, from = '', ts, snippet = ''] = /^(\d+) (\S+) (\d+) (.*)$/s.exec(value) ?? [];
+  const [, seq, from = '', ts, snippet = ''] = /^(\d+) (\S+) (\d+) ?(.*)$/s.exec(value) ?? [];
   return { seq: Number(seq), from, ts: Number(ts), snippet };
 }
 

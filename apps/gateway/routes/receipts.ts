@@ -1,6 +1,6 @@
 /**
- * What each member of a channel has received and read, as it is now. Who joined later is not waited for with what was
- * before: it counts as read, so that all have read what every watermark has reached.
+ * What each member of a channel has received and read, as it is now. Who joined later, or has the id of somebody who was
+ * erased, is not waited for with what was before: it counts as read, so that all have read what every watermark has reached.
  */
 import type { FastifyPluginAsync } from 'fastify';
 import { checkPath } from '../../../lib/protocol/check.ts';
@@ -21,8 +21,9 @@ export function receipts(ctx: GatewayContext): FastifyPluginAsync {
       const parsed = parseChannel(channel);
       if (parsed?.kind === 'direct') {
         const users = partiesOf(parsed.a, parsed.b).map(({ user }) => user);
-        const stored = await command.hmget(ctx.keys.channel(channel), ...users.map((user) => `receipt:${user}`));
-        return { receipts: users.map((user, i) => ({ user, ...watermarksOf(stored[i]) })) };
+        const fields = users.flatMap((user) => [`receipt:${user}`, `erased:${user}`]);
+        const stored = await command.hmget(ctx.keys.channel(channel), ...fields);
+        return { receipts: users.map((user, i) => ({ user, ...watermarksOf(stored[2 * i], stored[2 * i + 1]) })) };
       }
       const [members, stored] = await Promise.all([
         command.hgetall(ctx.keys.members(channel)),
@@ -31,17 +32,17 @@ export function receipts(ctx: GatewayContext): FastifyPluginAsync {
       // A map: users may have the names that every object has.
       const marks = new Map(Object.entries(stored));
       return {
-        receipts: membersOf(members).map(({ user, since }) => {
-          const { delivered, read } = watermarksOf(marks.get(user));
-          return { user, delivered: Math.max(delivered, since - 1), read: Math.max(read, since - 1) };
-        }),
+        receipts: membersOf(members).map(({ user, since }) => ({ user, ...watermarksOf(marks.get(user), since - 1) })),
       };
     });
   };
 }
 
-/** From the stored form, `<delivered> <read>`; nothing is stored of who has received nothing yet. */
-export function watermarksOf(stored: string | null | undefined): Watermarks {
+/**
+ * From the stored form, `<delivered> <read>`; nothing is stored of who has received nothing yet. `unseen`: the last seq that
+ * was before their time.
+ */
+export function watermarksOf(stored: string | null | undefined, unseen: string | number | null = 0): Watermarks {
   const [delivered = '0', read = '0'] = stored?.split(' ') ?? [];
-  return { delivered: Number(delivered), read: Number(read) };
+  return { delivered: Math.max(Number(delivered), Number(unseen)), read: Math.max(Number(read), Number(unseen)) };
 }

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
-import { History } from '../../../lib/protocol/http.ts';
+import { Conversations, History, Receipts } from '../../../lib/protocol/http.ts';
+import { until } from '../../../ops/until.ts';
 import { type Api, answered, startApi } from './testing.ts';
 
 let api: Api;
@@ -75,4 +76,29 @@ test('while a user is being erased nobody acts as them or puts them anywhere; th
   expect(await send('carol', 'bob', 'another carol')).toMatchObject({ status: 202 });
   expect(await api.as('bob')(`PUT /v1/channels/${channel}/members/carol`, {})).toMatchObject({ status: 204 });
   expect(await api.ctx.verbs.attach({ user: 'carol', ...session })).toMatchObject({ first: true });
+});
+
+test('of what was before an erasure, nobody waits for whoever has the id now: watermarks do not go back', async () => {
+  const channel = 'dm:gina:hugo';
+  for (let i = 0; i < 3; i++) await send('gina', 'hugo', `message ${i}`);
+  await send('hugo', 'gina', 'all read');
+  await api.fanOut(channel, ['gina', 'hugo']);
+  const gina = api.as('gina');
+  const seen = async () => {
+    const { receipts } = answered(Receipts, (await gina(`GET /v1/channels/${channel}/receipts`)).body);
+    const { conversations } = answered(Conversations, (await gina('GET /v1/conversations')).body);
+    expect(conversations[0]?.last_message).toMatchObject({ from: expect.stringMatching(/^(gina|hugo)$/) });
+    return [receipts.find(({ user }) => user === 'hugo'), { user: 'hugo', ...conversations[0]?.peer }];
+  };
+  const upTo = (seq: number) => ({ user: 'hugo', delivered: seq, read: seq });
+  await until('hugo has read what he answered', 10_000, seen, ([receipt]) => receipt?.read === 4);
+  await begin('hugo');
+  await api.ctx.accounts.eraseFromChannel('hugo', channel, Date.now());
+  await finish('hugo');
+  expect(await seen()).toEqual([upTo(4), upTo(4)]);
+  await send('gina', 'hugo', 'who are you?');
+  expect(await seen()).toEqual([upTo(4), upTo(4)]);
+  await send('hugo', 'gina', 'another hugo');
+  await until('he has read it', 10_000, seen, ([receipt]) => receipt?.read === 6);
+  expect(await seen()).toEqual([upTo(6), upTo(6)]);
 });
