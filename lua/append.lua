@@ -2,9 +2,9 @@
 -- partition's log. The commit point: after this a sender may be told `accepted`. Many messages in one call, each on its
 -- own: what is wrong with one is its own reply. A sender has read what they send: their watermarks rise with it.
 --
--- KEYS  for each message: channel, members, log, dedupe of this window, the one before, the one before that, receipts,
---       unsaved
--- ARGV  1 window number that the first dedupe keys stand for; then for each message
+-- KEYS  for each message: channel, log, dedupe of this window, unsaved; to a group also members, receipts. (The two windows
+--       before this one are only read, and seldom: their keys are made here.)
+-- ARGV  1 window number that the dedupe keys stand for; then for each message
 --       sender · client id · message id · channel id · kind · content · metadata or '' · sender's name or '' ·
 --       sending device or '' · snippet for the conversation list.
 --       kind: 'group' · 'direct' · 'create': direct, and may be new · 'begin': the archive has no such direct channel either
@@ -33,10 +33,14 @@ local function accept(k, a)
     or redis.call('HMGET', channel_key, 'seq', 'last', 'members_version', 'dedupe', 'blocked', 'message',
       'receipt:' .. user)
   -- The channel knows which windows hold something; the present one is read in any case, because it is written.
-  local used, known = head[4] or '', redis.call('HGET', KEYS[k + 3], field)
+  local log_key, dedupe_key = KEYS[k + 1], KEYS[k + 2]
+  local used, known = head[4] or '', redis.call('HGET', dedupe_key, field)
   for back = 1, 2 do
-    if not known and used ~= window and string.find(used, string.format('%d', window - back), 1, true) then
-      known = redis.call('HGET', KEYS[k + 3 + back], field)
+    if not known and used ~= window then
+      local other = string.format('%d', window - back)
+      if string.find(used, other, 1, true) then
+        known = redis.call('HGET', string.sub(dedupe_key, 1, -#window - 1) .. other, field)
+      end
     end
   end
   if known then
@@ -46,16 +50,16 @@ local function accept(k, a)
 
   local before = head[1]
   if kind == 'group' then
-    if not head[1] then return { may_be_lost(KEYS[k + 2]) and 'rebuild' or 'not_found' } end
-    local member = member_of(KEYS[k + 1], user)
+    if not head[1] then return { may_be_lost(log_key) and 'rebuild' or 'not_found' } end
+    local member = member_of(KEYS[k + 4], user)
     if not member or not member.present then return { 'not_found' } end
   else
     if head[5] then return { 'forbidden' } end
     if not head[1] then
-      if kind ~= 'begin' and may_be_lost(KEYS[k + 2]) then return { 'rebuild' } end
+      if kind ~= 'begin' and may_be_lost(log_key) then return { 'rebuild' } end
       if kind == 'direct' then return { 'new' } end
       if kind == 'begin' then
-        local losses = losses_of(KEYS[k + 2])
+        local losses = losses_of(log_key)
         if not losses then return { 'rebuild' } end
         before = string.format('%d', STRIDE * losses)
       end
@@ -67,7 +71,7 @@ local function accept(k, a)
   local latest_seq, latest_by = string.match(head[6] or '', '^(%d+) (%S+) ')
   local covers = 0
   if latest_by and latest_by ~= user then
-    local marks = kind == 'group' and redis.pcall('HGET', KEYS[k + 6], user) or head[7]
+    local marks = kind == 'group' and redis.pcall('HGET', KEYS[k + 5], user) or head[7]
     local read = type(marks) == 'string' and string.match(marks, ' (%d+)$') or 0
     if tonumber(read) < tonumber(latest_seq) then covers = 1 end
   end
@@ -76,7 +80,7 @@ local function accept(k, a)
   if ARGV[a + 6] ~= '' then extra[3] = 'metadata'; extra[4] = ARGV[a + 6] end
   if ARGV[a + 7] ~= '' then extra[#extra + 1] = 'name'; extra[#extra + 1] = ARGV[a + 7] end
   if ARGV[a + 8] ~= '' then extra[#extra + 1] = 'via'; extra[#extra + 1] = ARGV[a + 8] end
-  local seq, log_id, stamp = append_event(KEYS[k + 2], { seq = before, last = head[2] }, 'message', ARGV[a + 3], id, user,
+  local seq, log_id, stamp = append_event(log_key, { seq = before, last = head[2] }, 'message', ARGV[a + 3], id, user,
     ARGV[a + 1], now, tonumber(head[3] or 0), extra)
   local latest = seq .. ' ' .. user .. ' ' .. stamp .. ' ' .. ARGV[a + 9]
   local first_of_window = string.sub(used, 1, #window) ~= window
@@ -92,18 +96,19 @@ local function accept(k, a)
   else
     redis.call('HSET', channel_key, 'seq', seq, 'last', log_id, 'message', latest, own, mine)
   end
-  if kind == 'group' then redis.pcall('HSET', KEYS[k + 6], user, marks) end -- of the wrong type: no reason to refuse
-  redis.call('HSET', KEYS[k + 3], field, seq .. ' ' .. id .. ' ' .. stamp)
-  if first_of_window then redis.call('PEXPIRE', KEYS[k + 3], 3 * window_ms) end
+  if kind == 'group' then redis.pcall('HSET', KEYS[k + 5], user, marks) end -- of the wrong type: no reason to refuse
+  redis.call('HSET', dedupe_key, field, seq .. ' ' .. id .. ' ' .. stamp)
+  if first_of_window then redis.call('PEXPIRE', dedupe_key, 3 * window_ms) end
   -- Of one's own messages alone the archive knows by itself as much as of what others wrote before them.
-  if covers == 1 then unsaved_read(KEYS[k + 7], ARGV[a + 3], user) end
+  if covers == 1 then unsaved_read(KEYS[k + 3], ARGV[a + 3], user) end
   return { 'ok', tonumber(seq), id, tonumber(stamp), 0, covers, tonumber(head[5]) }
 end
 
-local replies = {}
-for n = 0, #KEYS / 8 - 1 do
-  local done, reply = pcall(accept, 8 * n + 1, 10 * n + 2)
+local replies, k = {}, 1
+for a = 2, #ARGV, 10 do
+  local done, reply = pcall(accept, k, a)
   if not done then reply = { 'error', type(reply) == 'table' and reply.err or tostring(reply) } end
-  replies[n + 1] = reply
+  replies[#replies + 1] = reply
+  k = k + (ARGV[a + 4] == 'group' and 6 or 4)
 end
 return replies

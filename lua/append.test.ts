@@ -131,12 +131,11 @@ test('the channel names the windows that hold something, and forgets those that 
 
 test('a window that is not the present one is refused, and nothing is done', async () => {
   const window = (await windowNow()) - 1;
-  const at = (n: number) => keys.dedupe(DM, window - n);
   const p = keys.partitionOf(DM);
   const reply = await run<[string, number]>(
     store.redis,
     'append',
-    [keys.channel(DM), keys.members(DM), keys.log(p), at(0), at(1), at(2)],
+    [keys.channel(DM), keys.log(p), keys.dedupe(DM, window), keys.unsaved(p)],
     [window, 'alice', 'a1', uuid(), DM, 'direct', 'x', '', '', '', 'x'],
   );
   expect(reply[0]).toBe('window');

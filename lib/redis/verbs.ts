@@ -158,9 +158,10 @@ export class Verbs extends ScriptCaller<ScriptHost> {
       const keys: string[] = [];
       const args: (string | number)[] = [window];
       for (const m of messages) {
-        keys.push(...this.#groupKeys(m.channel));
-        for (let back = 0; back < 3; back++) keys.push(this.keys.dedupe(m.channel, window - back));
-        keys.push(this.keys.receipts(m.channel), this.keys.unsaved(this.keys.partitionOf(m.channel)));
+        const p = this.keys.partitionOf(m.channel);
+        keys.push(this.keys.channel(m.channel), this.keys.log(p), this.keys.dedupe(m.channel, window));
+        keys.push(this.keys.unsaved(p));
+        if (m.kind === 'group') keys.push(this.keys.members(m.channel), this.keys.receipts(m.channel));
         const kind = m.mayCreate && m.kind === 'direct' ? (m.absent ? 'begin' : 'create') : m.kind;
         args.push(m.from, m.clientId, m.id, m.channel, kind, m.content);
         args.push(m.metadata ?? '', m.name ?? '', m.via ?? '', m.snippet);
