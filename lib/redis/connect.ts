@@ -187,6 +187,12 @@ function store(
   dial: (partition: number, partitions: number) => WatchedConnection,
 ): RedisStore {
   const open = new Set<{ close(): void }>();
+  let closing = false;
+  const reopen = (): void => {
+    if (!closing) command.connect().catch(() => undefined); // that it failed is told by another `end`
+  };
+  // Told of a failover just while it asks a Sentinel for the primary, ioredis 6 gives up for ever.
+  command.on('end', () => setTimeout(reopen, backoffMs(1)));
   return {
     kind: target.kind,
     address: target.shown,
@@ -214,6 +220,7 @@ function store(
     },
     onTopologyChange: (listener) => topology.onChange(listener),
     async close() {
+      closing = true;
       topology.stop();
       for (const connection of open) connection.close();
       const gone = new Promise<void>((done) => command.once('end', () => done()));
