@@ -30,13 +30,13 @@ async function gatewayOf(times: HubTimes) {
   const asked = new Set<string>();
   const { promise: released, resolve: release } = Promise.withResolvers<void>();
   const rebuild: typeof ctx.rebuild = Object.create(ctx.rebuild, {
-    user: {
+    atOnce: {
       value: async (user: string) => {
         if (user === 'ann') {
           asked.add(user);
           await released;
         }
-        return ctx.rebuild.user(user);
+        return ctx.rebuild.atOnce(user);
       },
     },
   });

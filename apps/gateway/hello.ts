@@ -79,7 +79,7 @@ export class Greeter {
     if (!session.open) return;
     const attached = await this.#hub.registrations.attach(session, user, hello.since);
     if (attached === 'too_many') return session.close('tooManySessions');
-    if (attached.lost) await ctx.rebuild.user(user);
+    const list = attached.lost ? await ctx.rebuild.atOnce(user) : undefined;
     session.offset = attached.position;
     session.acked = attached.position;
     session.resumedTo = attached.tail;
@@ -106,8 +106,9 @@ export class Greeter {
     this.#hub.drain.tellLate(session);
     if (attached.gap) {
       const since = hello.since ?? attached.position;
-      await this.#hub.tellGap(session, since, attached.oldest);
+      await this.#hub.tellGap(session, since, attached.oldest, list?.missing);
     }
+    this.#hub.tellWhenWhole(session, list);
   }
 }
 

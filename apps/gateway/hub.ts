@@ -4,7 +4,7 @@
  * Holds nothing that cannot be rebuilt: a client resumes from its offset on any other gateway.
  */
 import { MillraceError } from '../../lib/protocol/errors.ts';
-import { isBehind } from '../../lib/rebuild/index.ts';
+import { type Head, isBehind, type Restoring } from '../../lib/rebuild/index.ts';
 import type { StreamBatch, StreamEntry } from '../../lib/redis/blocking.ts';
 import { compareIds, maxId, ZERO } from '../../lib/redis/ids.ts';
 import type { Attached } from '../../lib/redis/verbs.ts';
@@ -120,23 +120,35 @@ export class Hub {
     });
     if (attached instanceof MillraceError) return session.close('unauthenticated', 'the user was erased');
     if (attached === 'too_many') return session.close('tooManySessions');
+    let list: Restoring | undefined;
     try {
-      if (attached.lost) await this.ctx.rebuild.user(feed.user);
+      if (attached.lost) list = await this.ctx.rebuild.atOnce(feed.user);
     } catch (error) {
       return this.#resumeLater(session, error);
     }
-    if (attached.gap) await this.tellGap(session, session.offset, attached.oldest);
+    if (attached.gap) await this.tellGap(session, session.offset, attached.oldest, list?.missing);
+    this.tellWhenWhole(session, list);
   }
 
   /** Something that the session has not been sent is gone, or may be. */
   async missed(session: Session): Promise<void> {
+    let list: Restoring | undefined;
     try {
-      await this.ctx.rebuild.afterFloor(session.feed?.user ?? '');
+      list = await this.ctx.rebuild.afterFloor(session.feed?.user ?? '');
     } catch (error) {
       if (!(error instanceof MillraceError)) throw error; // the store's: tried again
       return this.#resumeLater(session, error);
     }
-    await this.tellGap(session, session.offset, null);
+    await this.tellGap(session, session.offset, null, list?.missing);
+    this.tellWhenWhole(session, list);
+  }
+
+  /** What was accepted and not archived, in channels whose server was away, is told of by another gap. */
+  tellWhenWhole(session: Session, list: Restoring | undefined): void {
+    if (!list || list.missing.length === 0) return;
+    list.whole
+      .then(() => (session.open ? this.tellGap(session, session.offset, null) : undefined))
+      .catch((error: unknown) => this.#resumeLater(session, error));
   }
 
   #resumeLater(session: Session, error: unknown): void {
@@ -220,9 +232,9 @@ export class Hub {
   /**
    * With it go the heads of the user's channels, so that the client knows what to fill: not of those that the user has left,
    * whose history may not be read. They cover what was trimmed before they were read, and nothing later: a client that stops
-   * reading right after a gap may have to be told another.
+   * reading right after a gap may have to be told another. `missing`: heads that are not back in the list yet.
    */
-  async tellGap(session: Session, since: string, oldest: string | null): Promise<void> {
+  async tellGap(session: Session, since: string, oldest: string | null, missing: readonly Head[] = []): Promise<void> {
     const user = session.feed?.user ?? '';
     const { command } = this.ctx.store;
     const [[trimmed, dropped, reached], floor, conversations] = await Promise.all([
@@ -233,9 +245,10 @@ export class Hub {
     // Before the list is back from the archive, the heads are of before the loss: that gap is still to be told.
     if (!isBehind(reached, floor))
       session.gapToldTo = [session.gapToldTo, trimmed ?? ZERO, dropped ?? ZERO, floor ?? ZERO].reduce(maxId);
-    const channels = Object.entries(conversations)
+    const listed = Object.entries(conversations)
       .filter(([, mark]) => !mark.endsWith(' left'))
       .map(([channel, mark]) => ({ channel, last_seq: Number(mark.slice(0, mark.indexOf(' '))) }));
+    const channels = [...listed, ...missing.filter(({ channel }) => conversations[channel] === undefined)];
     this.ctx.metrics.gaps.inc();
     session.send({ type: 'gap', since, oldest, channels });
   }

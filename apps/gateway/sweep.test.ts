@@ -58,6 +58,7 @@ async function crowd() {
   const hub = {
     ...{ ctx: { ...ctx, verbs, rebuild }, registrations, feeds: () => feeds, mark: () => {} },
     missed: Hub.prototype.missed,
+    tellWhenWhole: Hub.prototype.tellWhenWhole,
     tellGap: (session: Session) => hooks.tellGap(session),
   } as unknown as Hub;
   const sweeper = new Sweeper(hub);

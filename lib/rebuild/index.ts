@@ -9,6 +9,9 @@
  * their first hello, or when they ask for it; their blocks and push tokens too, or when they are to be told of something
  * or change any of it. A direct channel comes back with its blocks, whether or not it had begun.
  *
+ * A server that does not answer keeps nobody out: who comes gets the marks of the channels that the others have, and the
+ * heads of the rest as far as the archive knows them; the list is whole when that server is back.
+ *
  * The list comes back after a floor too: a partition of users that lost more than the logs still hold has lost the ends of
  * their lists, and what the logs no longer hold is archived.
  */
@@ -22,6 +25,7 @@ import { directChannel } from '../protocol/ids.ts';
 import type { RedisStore } from '../redis/connect.ts';
 import { compareIds, ZERO } from '../redis/ids.ts';
 import { NOTHING, RebuildVerbs } from '../redis/rebuild-verbs.ts';
+import { isRetryable } from '../redis/retryable.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { keysOf } from './channel.ts';
@@ -36,6 +40,11 @@ const RESTORE_ATTEMPTS = 5;
 /** Somebody waits for it; the fetch itself goes on. */
 const PATIENCE_MS = 5_000;
 const RETRY_AFTER_MS = 1_000;
+/** A server that has not answered a look by then is away: nobody waits for what it has. */
+const AWAY_MS = 500;
+/** It is looked at again about so often, and for so long. */
+const BACK_EVERY_MS = 1_000;
+const BACK_WITHIN_MS = 60_000;
 /** While another process finds out how often a partition was lost. */
 const LOOK_AGAIN_MS = 50;
 
@@ -50,11 +59,24 @@ export interface RebuilderOptions {
 /** `here`: ask again · `absent`: the archive has no such channel either · `born`: what is missing is new. */
 export type Found = 'here' | 'absent' | 'born';
 
+export interface Head {
+  channel: string;
+  last_seq: number;
+}
+
+/** A list that is being put back. */
+export interface Restoring {
+  /** What of it is still missing, as the archive knows it: servers that are away have the rest. */
+  missing: readonly Head[];
+  /** Settles when nothing is missing any more. */
+  whole: Promise<void>;
+}
+
 export class Rebuilder {
   readonly #o: RebuilderOptions;
   readonly #verbs: RebuildVerbs;
   readonly #channels = new Map<string, Promise<Found>>();
-  readonly #users = new Map<string, Promise<void>>();
+  readonly #users = new Map<string, { missing: Promise<readonly Head[]>; whole: Promise<void> }>();
   readonly #accounts = new Map<string, Promise<void>>();
   readonly #losses = new Map<number, Promise<number>>();
   readonly #claim = `claimed by ${randomUUID()}`;
@@ -80,16 +102,16 @@ export class Rebuilder {
   }
 
   /**
-   * Does what `user` does where the user's partition has a floor that the list is behind of. Before the user is told of a
+   * Does what `atOnce` does where the user's partition has a floor that the list is behind of. Before the user is told of a
    * gap: the list says what there is to be filled.
    */
-  async afterFloor(user: string): Promise<void> {
+  async afterFloor(user: string): Promise<Restoring | undefined> {
     const { store, keys } = this.#o;
     const [floor, reached] = await Promise.all([
       store.command.hget(keys.cursor(keys.partitionOf(user)), 'floor'),
       store.command.hget(keys.devices(user), 'floor'),
     ]);
-    if (isBehind(reached, floor)) await this.user(user);
+    return isBehind(reached, floor) ? this.atOnce(user) : undefined;
   }
 
   /** Puts the user's push tokens and blocks back, if they are lost. Throws MillraceError `unavailable` likewise. */
@@ -97,11 +119,32 @@ export class Rebuilder {
     return this.#once(this.#accounts, user, () => this.#restoreAccount(user));
   }
 
-  /** Puts the user's conversation list back, and what `account` does. Throws MillraceError `unavailable` when the archive does not answer. */
+  /**
+   * Puts the user's conversation list back, and what `account` does. Throws MillraceError `unavailable` when the archive, or a
+   * server that has some of it, does not answer.
+   */
   user(user: string): Promise<void> {
-    return this.#once(this.#users, user, async () => {
-      await Promise.all([this.#restore(user), this.account(user)]);
-    });
+    return this.#patiently(user, this.#restoring(user).whole);
+  }
+
+  /** The same as far as it can be done now. Throws MillraceError `unavailable` when the archive does not answer. */
+  async atOnce(user: string): Promise<Restoring> {
+    const { missing, whole } = this.#restoring(user);
+    const [heads] = await Promise.all([this.#patiently(user, missing), this.account(user)]);
+    return { missing: heads, whole };
+  }
+
+  #restoring(user: string) {
+    const running = this.#users.get(user);
+    if (running) return running;
+    const { promise: missing, resolve, reject } = Promise.withResolvers<readonly Head[]>();
+    const restored = this.#restore(user, resolve).finally(() => this.#users.delete(user));
+    const whole = Promise.all([restored, this.account(user)]).then(() => undefined);
+    whole.then(() => resolve([]), reject);
+    missing.catch(() => undefined); // told by `whole` too
+    const restoring = { missing, whole };
+    this.#users.set(user, restoring);
+    return restoring;
   }
 
   async #findChannel(channel: string): Promise<Found> {
@@ -151,28 +194,73 @@ export class Rebuilder {
     }
   }
 
-  async #restore(user: string): Promise<void> {
-    const { archive, metrics, store, keys } = this.#o;
+  async #restore(user: string, atOnce: (missing: readonly Head[]) => void): Promise<void> {
+    const { archive, keys, metrics } = this.#o;
+    let { floor, channels } = await this.#outline(user);
+    const partitions = [...new Set(channels.map((channel) => keys.partitionOf(channel)))];
+    const until = performance.now() + BACK_WITHIN_MS;
+    let waited = false;
+    for (let away = await this.#away(partitions); away.size > 0; away = await this.#away(partitions)) {
+      if (!waited) {
+        const [there, missing] = [false, true].map((is) =>
+          channels.filter((channel) => away.has(keys.partitionOf(channel)) === is),
+        ) as [string[], string[]];
+        await this.#put(user, there, null, false);
+        const heads = missing.map(async (channel) => ({ channel, last_seq: await archive.lastSeq(channel) }));
+        atOnce((await Promise.all(heads)).filter((head) => head.last_seq > 0));
+      }
+      if (performance.now() > until) throw new Error(`servers that have channels of ${user} do not answer`);
+      waited = true;
+      await sleep(BACK_EVERY_MS * (0.5 + Math.random()), undefined, { ref: false });
+    }
+    // All of it again: what was put may have been lost once more.
+    if (waited) ({ floor, channels } = await this.#outline(user));
+    await this.#put(user, channels, floor, true);
+    metrics.rebuilt.of('user').inc();
+  }
+
+  /** Those whose server does not answer. */
+  async #away(partitions: readonly number[]): Promise<Set<number>> {
+    const { store, keys } = this.#o;
+    const answers = async (p: number) => {
+      try {
+        const look = store.command.exists(keys.born(p)).then(() => true);
+        return await Promise.race([look, sleep(AWAY_MS, false, { ref: false })]);
+      } catch (error) {
+        if (!isRetryable(error)) throw error;
+        return false;
+      }
+    };
+    const answered = await Promise.all(partitions.map(answers));
+    return new Set(partitions.filter((_, i) => !answered[i]));
+  }
+
+  /** The floor first: a later one is another loss. */
+  async #outline(user: string): Promise<{ floor: string | null; channels: string[] }> {
+    const { archive, store, keys } = this.#o;
     const floor = await store.command.hget(keys.cursor(keys.partitionOf(user)), 'floor');
     const [archived, listed] = await Promise.all([
       archive.channelsOf(user),
       store.command.hkeys(keys.conversations(user)),
     ]);
-    const channels = [...new Set([...archived, ...listed])];
+    return { floor, channels: [...new Set([...archived, ...listed])] };
+  }
+
+  /** `whole`: then that is all of them. */
+  async #put(user: string, channels: readonly string[], floor: string | null, whole: boolean): Promise<void> {
     const admit = pLimit(CHANNELS_AT_ONCE);
     for (let attempt = 1; ; attempt++) {
       const found = await Promise.all(channels.map((channel) => admit(() => this.#markOf(channel, user))));
       const marks = found.filter((mark) => mark !== undefined);
       let moved = 0;
       for (let i = 0; i === 0 || i < marks.length; i += MARKS_PER_CALL) {
-        const complete = moved === 0 && i + MARKS_PER_CALL >= marks.length;
+        const complete = whole && moved === 0 && i + MARKS_PER_CALL >= marks.length;
         moved += await this.#verbs.restore(user, marks.slice(i, i + MARKS_PER_CALL), complete, floor);
       }
       if (moved === 0) break;
       if (attempt === RESTORE_ATTEMPTS)
         throw new Error(`the conversations of ${user} change faster than they are read`);
     }
-    metrics.rebuilt.of('user').inc();
   }
 
   async #restoreAccount(user: string): Promise<void> {
@@ -211,6 +299,10 @@ export class Rebuilder {
       running = fetch().finally(() => under.delete(name));
       under.set(name, running);
     }
+    return this.#patiently(name, running);
+  }
+
+  async #patiently<T>(name: string, running: Promise<T>): Promise<T> {
     let timer: NodeJS.Timeout | undefined;
     const tooLong = new Promise<never>((_, reject) => {
       timer = setTimeout(() => reject(new Error(`no answer within ${PATIENCE_MS} ms`)), PATIENCE_MS);
