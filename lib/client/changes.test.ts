@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { newClient, startServer } from './harness.ts';
+import { newClient, startConnected, startServer } from './harness.ts';
 import { type ChannelEvent, MemoryStorage, type MillraceClient } from './index.ts';
 import { until } from './scripted-server.ts';
 
@@ -49,9 +49,7 @@ describe('edits and deletions', () => {
   });
 
   it('are sent again under the same client_id, in order with messages, when the connection is lost over them', async () => {
-    const server = await startServer();
-    const { client } = newClient(server);
-    await client.connect();
+    const { server, client } = await startConnected();
     await client.send({ channel: DM, content: 'first' });
     let cuts = 0;
     // Stored, but the answer is lost with the connection.
@@ -99,9 +97,7 @@ describe('edits and deletions', () => {
   });
 
   it('refused for good, reject', async () => {
-    const server = await startServer();
-    const { client } = newClient(server);
-    await client.connect();
+    const { server, client } = await startConnected();
     server.intercept = (session, { type, ...frame }) => {
       if (type !== 'delete') return false;
       const client_id = 'client_id' in frame ? frame.client_id : '';

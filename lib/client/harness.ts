@@ -43,3 +43,11 @@ export function newClient(server: ScriptedServer, options: Partial<MillraceClien
   ends.push(() => client.close({ timeoutMs: 0 }));
   return { client, shown, errors };
 }
+
+/** A client that is connected to a server of its own. */
+export async function startConnected(options: Partial<MillraceClientOptions> = {}) {
+  const server = await startServer();
+  const started = newClient(server, options);
+  await started.client.connect();
+  return { server, ...started };
+}

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { newClient, startServer } from './harness.ts';
+import { newClient, startConnected, startServer } from './harness.ts';
 import { MemoryStorage } from './index.ts';
 import { until } from './scripted-server.ts';
 
@@ -8,9 +8,7 @@ const OTHER = 'dm:bob:carol';
 
 describe('a hole in a channel', () => {
   it('is filled from history before anything later of the channel is shown; other channels go on', async () => {
-    const server = await startServer();
-    const { client, shown } = newClient(server);
-    await client.connect();
+    const { server, shown } = await startConnected();
     server.post(DM, 'alice', '1');
     server.historyStatus = 503;
     server.post(DM, 'alice', '2', { to: [] });
@@ -27,9 +25,7 @@ describe('a hole in a channel', () => {
   });
 
   it('keeps the ack from passing it', async () => {
-    const server = await startServer();
-    const { client, shown } = newClient(server);
-    await client.connect();
+    const { server, shown } = await startConnected();
     server.post(DM, 'alice', '1');
     await until('acked', () => server.sent('ack').length === 1);
     server.historyStatus = 503;
@@ -44,9 +40,7 @@ describe('a hole in a channel', () => {
   });
 
   it('waits while history is not complete, and skips only what history says is void', async () => {
-    const server = await startServer();
-    const { client, shown } = newClient(server);
-    await client.connect();
+    const { server, shown } = await startConnected();
     server.post(DM, 'alice', '1');
     server.voids.add(2);
     server.completeTo = 1;
@@ -61,9 +55,7 @@ describe('a hole in a channel', () => {
   });
 
   it('is given up when the channel cannot be read any more', async () => {
-    const server = await startServer();
-    const { client, shown, errors } = newClient(server);
-    await client.connect();
+    const { server, shown, errors } = await startConnected();
     server.post(DM, 'alice', '1');
     server.historyStatus = 404;
     server.post(DM, 'alice', '2', { to: [] });
@@ -74,9 +66,7 @@ describe('a hole in a channel', () => {
   });
 
   it('was one that history said is void: what comes under its number after all is not shown behind what is later', async () => {
-    const server = await startServer();
-    const { client, shown } = newClient(server);
-    await client.connect();
+    const { server, shown } = await startConnected();
     const upTo = (last: number) => Array.from({ length: last }, (_, i) => String(i + 1));
     for (const content of upTo(130)) server.post(DM, 'alice', content);
     server.voids.add(131);
@@ -90,9 +80,7 @@ describe('a hole in a channel', () => {
   });
 
   it('is none where own messages stand, whether accepted before or after what follows', async () => {
-    const server = await startServer();
-    const { client, shown } = newClient(server);
-    await client.connect();
+    const { server, client, shown } = await startConnected();
     server.post(DM, 'alice', '1');
     await client.send({ to: 'alice', content: 'own, accepted first' });
     server.post(DM, 'alice', '3');
@@ -110,9 +98,7 @@ describe('a hole in a channel', () => {
   });
 
   it('does not show the own message that comes back before its accepted', async () => {
-    const server = await startServer();
-    const { client, shown } = newClient(server);
-    await client.connect();
+    const { server, client, shown } = await startConnected();
     server.intercept = (session, frame) => {
       if (frame.type !== 'send') return false;
       server.post(DM, 'bob', frame.content, { client_id: frame.client_id, to: ['bob'] });
@@ -148,9 +134,7 @@ describe('a gap', () => {
   });
 
   it('that history may not fill any more leaves room for what the inbox still has of it', async () => {
-    const server = await startServer();
-    const { client, shown, errors } = newClient(server);
-    await client.connect();
+    const { server, client, shown, errors } = await startConnected();
     server.post(DM, 'alice', '1');
     await until('one shown', () => shown.length === 1);
     server.historyStatus = 404;
@@ -163,9 +147,7 @@ describe('a gap', () => {
   });
 
   it('that history could not fill is filled by the next one, when it may be read again', async () => {
-    const server = await startServer();
-    const { client, shown, errors } = newClient(server);
-    await client.connect();
+    const { server, client, shown, errors } = await startConnected();
     server.post(DM, 'alice', '1');
     await until('one shown', () => shown.length === 1);
     server.historyStatus = 404;
@@ -196,9 +178,7 @@ describe('a gap', () => {
 
 describe('the iterator', () => {
   it('gives every message once, also when it is slower than its bound allows, and acks what was taken', async () => {
-    const server = await startServer();
-    const { client } = newClient(server, { iteratorLimit: 10 });
-    await client.connect();
+    const { server, client } = await startConnected({ iteratorLimit: 10 });
     const messages = client.messages();
     for (let i = 1; i <= 100; i++) server.post(DM, 'alice', String(i));
     await client.history(DM);

@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
-import { newClient, startServer } from './harness.ts';
+import { newClient, startConnected, startServer } from './harness.ts';
 import { MemoryStorage } from './index.ts';
 import { Outbox } from './outbox.ts';
 import { until } from './scripted-server.ts';
@@ -19,9 +19,7 @@ describe('sending', () => {
   });
 
   it('sends again what was not accepted, under the same client_id and in order', async () => {
-    const server = await startServer();
-    const { client } = newClient(server);
-    await client.connect();
+    const { server, client } = await startConnected();
     // Stored, but the answer is lost with the connection.
     server.intercept = (session, frame) => {
       if (frame.type !== 'send' || server.sessions.length > 1) return false;
@@ -39,9 +37,7 @@ describe('sending', () => {
   });
 
   it('waits and tries again when the refusal passes, without letting later ones of the channel overtake', async () => {
-    const server = await startServer();
-    const { client } = newClient(server);
-    await client.connect();
+    const { server, client } = await startConnected();
     let refusals = 0;
     server.intercept = (session, frame) => {
       if (frame.type !== 'send' || frame.content !== 'a' || refusals++ >= 2) return false;
@@ -121,9 +117,7 @@ describe('sending', () => {
   });
 
   it('rejects the one that is refused for good; the next goes on', async () => {
-    const server = await startServer();
-    const { client } = newClient(server);
-    await client.connect();
+    const { server, client } = await startConnected();
     server.intercept = (session, frame) => {
       if (frame.type !== 'send' || frame.content !== 'bad') return false;
       server.write(session, { type: 'error', code: 'forbidden', message: 'blocked', client_id: frame.client_id });
@@ -188,9 +182,7 @@ describe('sending', () => {
   });
 
   it('repeats the latest read of a channel in the next session', async () => {
-    const server = await startServer();
-    const { client } = newClient(server);
-    await client.connect();
+    const { server, client } = await startConnected();
     client.read(DM, 3);
     client.read(DM, 2);
     client.read(DM, 5);
@@ -202,9 +194,7 @@ describe('sending', () => {
   });
 
   it('repeats a read that the server could not take for the moment, and tells of one that it refuses for good', async () => {
-    const server = await startServer();
-    const { client, errors } = newClient(server);
-    await client.connect();
+    const { server, client, errors } = await startConnected();
     const read: [channel: string, seq: number][] = [];
     server.intercept = (session, frame) => {
       if (frame.type !== 'read') return false;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { newClient, startServer } from './harness.ts';
+import { newClient, startConnected, startServer } from './harness.ts';
 import { MemoryStorage } from './index.ts';
 import { until } from './scripted-server.ts';
 
@@ -8,9 +8,7 @@ const OTHER = 'dm:bob:carol';
 
 describe('resume', () => {
   it('continues after a cut connection with what came meanwhile, each message once and in order', async () => {
-    const server = await startServer();
-    const { client, shown } = newClient(server);
-    await client.connect();
+    const { server, client, shown } = await startConnected();
     for (let i = 0; i < 5; i++) server.post(DM, 'alice', `a${i}`);
     await until('five shown and saved', () => shown.length === 5 && client.offset !== '1000-0');
     const saved = client.offset;
@@ -89,9 +87,7 @@ describe('resume', () => {
   });
 
   it('drops by id what comes again under a new offset, and shows another message under a used seq', async () => {
-    const server = await startServer();
-    const { client, shown } = newClient(server);
-    await client.connect();
+    const { server, shown } = await startConnected();
     const one = server.post(DM, 'alice', 'one');
     server.post(DM, 'alice', 'two');
     server.deliver('bob', one);
@@ -105,9 +101,7 @@ describe('resume', () => {
 
 describe('reconnecting', () => {
   it.each([4001, 4002, 4003])('does not after %i, and says why', async (code) => {
-    const server = await startServer();
-    const { client } = newClient(server);
-    await client.connect();
+    const { server, client } = await startConnected();
     const closed: unknown[] = [];
     client.on('closed', (why) => {
       closed.push(why);
@@ -171,9 +165,7 @@ describe('reconnecting', () => {
   });
 
   it('comes again after a goaway when it is told to, and finishes what is in flight before', async () => {
-    const server = await startServer();
-    const { client } = newClient(server);
-    await client.connect();
+    const { server, client } = await startConnected();
     server.write(server.last, { type: 'goaway', reason: 'deploy', reconnect_in_ms: 50, grace_ms: 10_000 });
     await client.send({ to: 'alice', content: 'still here' });
     expect(server.sessions).toHaveLength(1);
