@@ -33,6 +33,8 @@ class Ledger {
   /** 0 not sent, 1 sent, 2 accepted, 3 refused. */
   readonly state: Uint8Array;
   sent = 0;
+  /** On their way, without an answer. */
+  unanswered = 0;
   accepted = 0;
   receivedTotal = 0;
   duplicates = 0;
@@ -212,6 +214,7 @@ export class Traffic {
 
   #send(sender: Client, n: number): void {
     const ledger = this.#ledger;
+    if (ledger.state[n] === 0) ledger.unanswered++;
     ledger.state[n] = 1;
     sender.heardOfAt = performance.now();
     sender.wire?.send(ledger.frames[n] ?? '');
@@ -220,7 +223,8 @@ export class Traffic {
   /** What was not answered goes out again under its client id, then what had to wait. */
   #live(client: Client): void {
     const ledger = this.#ledger;
-    for (let n = 0; n < ledger.count; n++) {
+    // With nothing to be found, 10,000 clients would look through 200,000 messages each.
+    for (let n = 0; ledger.unanswered > 0 && n < ledger.count; n++) {
       if (ledger.state[n] === 1 && ledger.sender[n] === client.index) this.#send(client, n);
     }
     const outbox = this.#outboxes.get(client);
@@ -252,6 +256,7 @@ export class Traffic {
     const l = this.#ledger;
     const n = l.indexOf(this.fleet.dialect.number(head));
     if (n < 0 || l.state[n] === 2) return;
+    if (l.state[n] === 1) l.unanswered--;
     l.state[n] = 2;
     l.frames[n] = '';
     l.accepted++;
@@ -264,7 +269,9 @@ export class Traffic {
     const code = this.fleet.dialect.code(head);
     l.errors[code] = (l.errors[code] ?? 0) + 1;
     const n = l.indexOf(this.fleet.dialect.number(head));
-    if (n >= 0) l.state[n] = 3;
+    if (n < 0) return;
+    if (l.state[n] === 1) l.unanswered--;
+    l.state[n] = 3;
   }
 
   #answered(): boolean {
