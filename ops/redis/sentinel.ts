@@ -129,7 +129,9 @@ async function launchSentinel(
     ...(tls ? [...tls.map(([setting, value]) => `${setting} "${value}"`), 'tls-replication yes'] : []),
     `logfile "${join(dir, 'redis.log')}"`,
     `sentinel monitor ${name} ${primary.host} ${primary.port} ${quorum}`,
-    `sentinel down-after-milliseconds ${name} 1000`,
+    // Twice as long as from one ping to the next: a primary that lives and is replaced goes on accepting for a moment, with
+    // the ack of a replica that was not told yet, and that is lost.
+    `sentinel down-after-milliseconds ${name} 2000`,
     `sentinel failover-timeout ${name} 5000`,
   ];
   writeFileSync(file, `${lines.join('\n')}\n`);
