@@ -4,7 +4,8 @@
  * Holds nothing that cannot be rebuilt: a client resumes from its offset on any other gateway.
  */
 import { MillraceError } from '../../lib/protocol/errors.ts';
-import { type Head, isBehind, type Restoring } from '../../lib/rebuild/index.ts';
+import { isBehind, type Restoring } from '../../lib/rebuild/index.ts';
+import type { Head } from '../../lib/rebuild/lists.ts';
 import type { StreamBatch, StreamEntry } from '../../lib/redis/blocking.ts';
 import { compareIds, maxId, ZERO } from '../../lib/redis/ids.ts';
 import type { Attached } from '../../lib/redis/verbs.ts';

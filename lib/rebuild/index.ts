@@ -9,9 +9,6 @@
  * their first hello, or when they ask for it; their blocks and push tokens too, or when they are to be told of something
  * or change any of it. A direct channel comes back with its blocks, whether or not it had begun.
  *
- * A server that does not answer keeps nobody out: who comes gets the marks of the channels that the others have, and the
- * heads of the rest as far as the archive knows them; the list is whole when that server is back.
- *
  * The list comes back after a floor too: a partition of users that lost more than the logs still hold has lost the ends of
  * their lists, and what the logs no longer hold is archived.
  */
@@ -25,26 +22,18 @@ import { directChannel } from '../protocol/ids.ts';
 import type { RedisStore } from '../redis/connect.ts';
 import { compareIds, ZERO } from '../redis/ids.ts';
 import { NOTHING, RebuildVerbs } from '../redis/rebuild-verbs.ts';
-import { isRetryable } from '../redis/retryable.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { keysOf } from './channel.ts';
-import { markOf } from './conversation.ts';
+import { type Head, Lists } from './lists.ts';
 
 /** Of a channel's end: what client ids, watermarks and unread messages are read off. */
 const ROWS = 200;
 /** Of one user, at once. */
 const CHANNELS_AT_ONCE = 8;
-const MARKS_PER_CALL = 100;
-const RESTORE_ATTEMPTS = 5;
 /** Somebody waits for it; the fetch itself goes on. */
 const PATIENCE_MS = 5_000;
 const RETRY_AFTER_MS = 1_000;
-/** A server that has not answered a look by then is away: nobody waits for what it has. */
-const AWAY_MS = 500;
-/** It is looked at again about so often, and for so long. */
-const BACK_EVERY_MS = 1_000;
-const BACK_WITHIN_MS = 60_000;
 /** While another process finds out how often a partition was lost. */
 const LOOK_AGAIN_MS = 50;
 
@@ -59,11 +48,6 @@ export interface RebuilderOptions {
 /** `here`: ask again · `absent`: the archive has no such channel either · `born`: what is missing is new. */
 export type Found = 'here' | 'absent' | 'born';
 
-export interface Head {
-  channel: string;
-  last_seq: number;
-}
-
 /** A list that is being put back. */
 export interface Restoring {
   /** What of it is still missing, as the archive knows it: servers that are away have the rest. */
@@ -75,6 +59,7 @@ export interface Restoring {
 export class Rebuilder {
   readonly #o: RebuilderOptions;
   readonly #verbs: RebuildVerbs;
+  readonly #lists: Lists;
   readonly #channels = new Map<string, Promise<Found>>();
   readonly #users = new Map<string, { missing: Promise<readonly Head[]>; whole: Promise<void> }>();
   readonly #accounts = new Map<string, Promise<void>>();
@@ -84,6 +69,7 @@ export class Rebuilder {
   constructor(options: RebuilderOptions) {
     this.#o = options;
     this.#verbs = new RebuildVerbs(options.store.command, options.keys);
+    this.#lists = new Lists({ ...options, verbs: this.#verbs, channel: (channel) => this.channel(channel) });
   }
 
   /** Marks every partition that has nothing to lose. Rejects while the archive does not answer. */
@@ -138,7 +124,7 @@ export class Rebuilder {
     const running = this.#users.get(user);
     if (running) return running;
     const { promise: missing, resolve, reject } = Promise.withResolvers<readonly Head[]>();
-    const restored = this.#restore(user, resolve).finally(() => this.#users.delete(user));
+    const restored = this.#lists.restore(user, resolve).finally(() => this.#users.delete(user));
     const whole = Promise.all([restored, this.account(user)]).then(() => undefined);
     whole.then(() => resolve([]), reject);
     missing.catch(() => undefined); // told by `whole` too
@@ -194,75 +180,6 @@ export class Rebuilder {
     }
   }
 
-  async #restore(user: string, atOnce: (missing: readonly Head[]) => void): Promise<void> {
-    const { archive, keys, metrics } = this.#o;
-    let { floor, channels } = await this.#outline(user);
-    const partitions = [...new Set(channels.map((channel) => keys.partitionOf(channel)))];
-    const until = performance.now() + BACK_WITHIN_MS;
-    let waited = false;
-    for (let away = await this.#away(partitions); away.size > 0; away = await this.#away(partitions)) {
-      if (!waited) {
-        const [there, missing] = [false, true].map((is) =>
-          channels.filter((channel) => away.has(keys.partitionOf(channel)) === is),
-        ) as [string[], string[]];
-        await this.#put(user, there, null, false);
-        const heads = missing.map(async (channel) => ({ channel, last_seq: await archive.lastSeq(channel) }));
-        atOnce((await Promise.all(heads)).filter((head) => head.last_seq > 0));
-      }
-      if (performance.now() > until) throw new Error(`servers that have channels of ${user} do not answer`);
-      waited = true;
-      await sleep(BACK_EVERY_MS * (0.5 + Math.random()), undefined, { ref: false });
-    }
-    // All of it again: what was put may have been lost once more.
-    if (waited) ({ floor, channels } = await this.#outline(user));
-    await this.#put(user, channels, floor, true);
-    metrics.rebuilt.of('user').inc();
-  }
-
-  /** Those whose server does not answer. */
-  async #away(partitions: readonly number[]): Promise<Set<number>> {
-    const { store, keys } = this.#o;
-    const answers = async (p: number) => {
-      try {
-        const look = store.command.exists(keys.born(p)).then(() => true);
-        return await Promise.race([look, sleep(AWAY_MS, false, { ref: false })]);
-      } catch (error) {
-        if (!isRetryable(error)) throw error;
-        return false;
-      }
-    };
-    const answered = await Promise.all(partitions.map(answers));
-    return new Set(partitions.filter((_, i) => !answered[i]));
-  }
-
-  /** The floor first: a later one is another loss. */
-  async #outline(user: string): Promise<{ floor: string | null; channels: string[] }> {
-    const { archive, store, keys } = this.#o;
-    const floor = await store.command.hget(keys.cursor(keys.partitionOf(user)), 'floor');
-    const [archived, listed] = await Promise.all([
-      archive.channelsOf(user),
-      store.command.hkeys(keys.conversations(user)),
-    ]);
-    return { floor, channels: [...new Set([...archived, ...listed])] };
-  }
-
-  /** `whole`: then that is all of them. */
-  async #put(user: string, channels: readonly string[], floor: string | null, whole: boolean): Promise<void> {
-    const admit = pLimit(CHANNELS_AT_ONCE);
-    for (let attempt = 1; ; attempt++) {
-      const found = await Promise.all(channels.map((channel) => admit(() => this.#markOf(channel, user))));
-      const marks = found.filter((mark) => mark !== undefined);
-      let moved = 0;
-      for (let i = 0; i === 0 || i < marks.length; i += MARKS_PER_CALL) {
-        const complete = whole && moved === 0 && i + MARKS_PER_CALL >= marks.length;
-        moved += await this.#verbs.restore(user, marks.slice(i, i + MARKS_PER_CALL), complete, floor);
-      }
-      if (moved === 0) break;
-      if (attempt === RESTORE_ATTEMPTS)
-        throw new Error(`the conversations of ${user} change faster than they are read`);
-    }
-  }
-
   async #restoreAccount(user: string): Promise<void> {
     const { store, keys, archive, metrics } = this.#o;
     const [born, restored] = await Promise.all([
@@ -276,20 +193,6 @@ export class Rebuilder {
     const others = new Set([...account.blocks, ...account.blockedBy]);
     await Promise.all([...others].map((other) => admit(() => this.channel(directChannel(user, other)))));
     if (await this.#verbs.restoreAccount(user, account)) metrics.rebuilt.of('account').inc();
-  }
-
-  async #markOf(channel: string, user: string) {
-    const { store, keys, archive } = this.#o;
-    await this.channel(channel);
-    const rows = await archive.page(channel, { limit: ROWS, order: 'newest' });
-    const direct = channel.startsWith('dm:');
-    const { command } = store;
-    const [mark, receipt, member] = await Promise.all([
-      command.hget(keys.conversations(user), channel),
-      direct ? command.hget(keys.channel(channel), `receipt:${user}`) : command.hget(keys.receipts(channel), user),
-      direct ? undefined : command.hget(keys.members(channel), user),
-    ]);
-    return markOf(channel, user, rows, { mark, receipt, member });
   }
 
   /** One fetch in flight, however many ask. */
