@@ -16,6 +16,7 @@ import { StartupError } from './errors.ts';
 import { ScriptLane } from './script-lane.ts';
 import { Subscriber, type SubscriberEvents } from './subscriber.ts';
 import type { SubscriptionServers } from './subscription-link.ts';
+import { followSwitches } from './switches.ts';
 import { paceLooks, Topology } from './topology.ts';
 import { parseRedisUrl, type RedisTarget } from './url.ts';
 
@@ -100,7 +101,6 @@ async function connectSingle(target: RedisTarget, options: ConnectOptions): Prom
       ? {
           sentinels: target.nodes,
           name: target.name!,
-          failoverDetector: true,
           // Without a delay here ioredis gives up for ever once all Sentinels were asked in vain.
           sentinelRetryStrategy: backoffMs,
           sentinelCommandTimeout: CONNECT_TIMEOUT_MS,
@@ -133,9 +133,9 @@ async function connectSingle(target: RedisTarget, options: ConnectOptions): Prom
     if (error.message.startsWith('All sentinels are unreachable')) failQueued(redis);
   });
   topology.start();
-  return store(target, redis, topology, singleSubscriptions(redis, settings, topology), () => {
-    return new WatchedConnection(singleDialer(redis, settings, topology));
-  });
+  const unfollow = target.kind === 'sentinel' ? followSwitches(redis, target, settings) : undefined;
+  const dial = () => new WatchedConnection(singleDialer(redis, settings, topology));
+  return store(target, redis, topology, singleSubscriptions(redis, settings, topology), dial, unfollow);
 }
 
 async function connectCluster(target: RedisTarget, options: ConnectOptions): Promise<RedisStore> {
@@ -185,13 +185,14 @@ function store(
   topology: Topology,
   subscriptions: SubscriptionServers,
   dial: (partition: number, partitions: number) => WatchedConnection,
+  unfollow?: () => void,
 ): RedisStore {
   const open = new Set<{ close(): void }>();
   let closing = false;
   const reopen = (): void => {
     if (!closing) command.connect().catch(() => undefined); // that it failed is told by another `end`
   };
-  // Told of a failover just while it asks a Sentinel for the primary, ioredis 6 gives up for ever.
+  // Disconnected just while it asks a Sentinel for the primary, ioredis 6 gives up for ever.
   command.on('end', () => setTimeout(reopen, backoffMs(1)));
   return {
     kind: target.kind,
@@ -221,6 +222,7 @@ function store(
     onTopologyChange: (listener) => topology.onChange(listener),
     async close() {
       closing = true;
+      unfollow?.();
       topology.stop();
       for (const connection of open) connection.close();
       const gone = new Promise<void>((done) => command.once('end', () => done()));

@@ -13,8 +13,8 @@ let store: RedisStore;
 beforeAll(async () => {
   setup = await startSentinel();
   asked = await TcpProxy.start(() => [setup.sentinels[0]!]);
-  // The others are told by the first one, and reached directly.
-  const url = `redis+sentinel://${asked.address}/millrace`;
+  const others = setup.sentinels.slice(1).map(({ host, port }) => `${host}:${port}`);
+  const url = `redis+sentinel://${[asked.address, ...others].join(',')}/millrace`;
   store = await connect(url, { logger: pino({ level: 'silent' }), name: 'test' });
 });
 afterAll(async () => {
