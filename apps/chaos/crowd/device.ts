@@ -86,8 +86,8 @@ export class Device {
     });
     client.on('error', (error) => {
       if (this.#options.guest && isGone(error)) {
-        const [, channel] = /^history of (\S+) after \d+ cannot be read$/.exec(error.message) ?? [];
-        if (channel !== undefined) journal.write(['barred', journal.now, this.index, channel]);
+        const [, channel, after] = /^history of (\S+) after (\d+) cannot be read$/.exec(error.message) ?? [];
+        if (channel !== undefined) journal.write(['barred', journal.now, this.index, channel, Number(after)]);
         return;
       }
       journal.write(['error', journal.now, this.index, error.message]);

@@ -173,11 +173,9 @@ export class Account {
         this.stays.told(entry[2], user, new Set(entry[4].map(([channel]) => channel)), shown);
         return;
       }
-      case 'barred': {
-        const { user, shown } = this.devices[entry[2]]!;
-        this.stays.refused(entry[2], user, entry[3], shown);
+      case 'barred':
+        this.stays.refused(entry[2], this.devices[entry[2]]!.user, entry[3], entry[4]);
         return;
-      }
       case 'read': {
         const [, , device, channel, seq] = entry;
         this.watermarks.raise(channel, this.devices[device]!.user, { delivered: seq, read: seq });

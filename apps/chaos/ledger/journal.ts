@@ -69,8 +69,8 @@ export type Entry =
   | [kind: 'coming', at: number, device: number]
   | [kind: 'back', at: number, device: number]
   | [kind: 'gap', at: number, device: number, channels: number]
-  /** The channel's history was refused to it: its user is no member. */
-  | [kind: 'barred', at: number, device: number, channel: string]
+  /** The channel's history after this seq was refused to it: its user is no member. What waited behind is shown before. */
+  | [kind: 'barred', at: number, device: number, channel: string, after: number]
   /** A member is to be added or removed; and has been, as far as the answer says. */
   | [kind: 'change', at: number, n: number, channel: string, user: string, action: 'added' | 'removed']
   | [kind: 'changed', at: number, n: number]

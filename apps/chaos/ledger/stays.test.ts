@@ -40,7 +40,7 @@ const gap = (...heads: [string, number][]): Entry[] => [
   ['told', 0, 1, 1, heads],
   ['gap', 0, 1, heads.length],
 ];
-const barred: Entry = ['barred', 0, 1, GROUP];
+const barred = (after: number): Entry => ['barred', 0, 1, GROUP, after];
 
 /** The seqs that are judged as lost, and as never sent, of the guest's device. */
 async function judged(...guests: Entry[][]) {
@@ -87,7 +87,7 @@ it('after a gap that names the channel too, as long as history may be read', asy
 });
 
 it('whom history was refused to cannot show what they had not shown by then, of the stay that is over', async () => {
-  const all = [added(100), came(4), gap([GROUP, 5]), removed, [barred], came(6), added(102), came(9, 10, LAST)];
+  const all = [added(100), came(4), gap([GROUP, 5]), removed, came(6), [barred(4)], added(102), came(9, 10, LAST)];
   expect(await judged(...all)).toEqual({ lost: [3, 11], unsent: [11] });
 });
 

@@ -6,7 +6,7 @@
 import type { Showing } from './account.ts';
 
 interface Barred {
-  /** The highest seq that was shown. */
+  /** Up to here all was shown. */
   after: number;
   /** Removals that had been asked for. */
   over: number;
@@ -29,19 +29,18 @@ export class Stays {
   /** A gap with these channels' heads was told to the device. */
   told(device: number, user: string, named: ReadonlySet<string>, shown: ReadonlyMap<string, Showing>): void {
     for (const channel of this.#ended.get(user)?.keys() ?? []) {
-      if (!named.has(channel)) this.#add(device, user, channel, shown, true);
+      if (!named.has(channel)) this.#add(device, user, channel, shown.get(channel)?.last ?? 0, true);
     }
   }
 
-  /** The channel's history was refused to the device. */
-  refused(device: number, user: string, channel: string, shown: ReadonlyMap<string, Showing>): void {
-    this.#add(device, user, channel, shown, false);
+  /** The channel's history after this seq was refused to the device. */
+  refused(device: number, user: string, channel: string, after: number): void {
+    this.#add(device, user, channel, after, false);
   }
 
-  #add(device: number, user: string, channel: string, shown: ReadonlyMap<string, Showing>, byGap: boolean): void {
+  #add(device: number, user: string, channel: string, after: number, byGap: boolean): void {
     const key = `${device} ${channel}`;
     const over = this.#ended.get(user)?.get(channel) ?? 0;
-    const after = shown.get(channel)?.last ?? 0;
     this.#barred.set(key, [...(this.#barred.get(key) ?? []), { after, over, byGap }]);
   }
 
