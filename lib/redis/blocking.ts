@@ -79,7 +79,7 @@ export class WatchedConnection implements BlockingConnection {
   readonly #unsubscribe: () => void;
   #client: Redis | undefined;
   #wire: { client: Redis; wire: Wire } | undefined;
-  /** Left because another server has the keys now: a read that this ended goes on there. */
+  /** Left because another server has the keys now: a read that this ended, or a connecting, goes on there. */
   #left: Redis | undefined;
   /** The connection of the last read. */
   #readFrom: Redis | undefined;
@@ -99,7 +99,10 @@ export class WatchedConnection implements BlockingConnection {
       // Another server has the keys: no reason to wait for the one that did not answer.
       this.#failures = 0;
       this.#wake?.();
-      if (this.#dialing && !dialer.isCurrent(this.#dialing)) this.#drop(this.#dialing);
+      if (this.#dialing && !dialer.isCurrent(this.#dialing)) {
+        this.#left = this.#dialing;
+        this.#drop(this.#dialing);
+      }
       if (!this.#client || dialer.isCurrent(this.#client)) return;
       this.#left = this.#client;
       this.#drop(this.#client);
@@ -228,8 +231,10 @@ export class WatchedConnection implements BlockingConnection {
       });
       await withTimeout(client.connect(), CONNECT_TIMEOUT_MS, 'no connection to Redis');
     } catch (error) {
-      this.#failures++;
       client?.disconnect();
+      // Whoever waits for it waits for the other server: repeated calls would come back later than that.
+      if (client && client === this.#left && !this.#closed) return await this.#connect();
+      this.#failures++;
       this.#dialer.lookAgain();
       throw new RedisUnreachableError(`no connection for a blocking read: ${messageOf(cause ?? error)}`, {
         cause: cause ?? error,
