@@ -7,6 +7,8 @@ const IDS = 10_000;
 /** Each in a channel of its own: a session has one append per channel in flight. */
 const RECIPIENTS = 8;
 const IN_FLIGHT = 64;
+/** From one call of a busy gateway to the next. Within less, both always go in the same order, whoever is sent to first. */
+const INTERVAL_MS = 12;
 
 let stage: Stage;
 beforeAll(async () => {
@@ -114,8 +116,8 @@ it('a client_id is remembered for an hour, whatever it was used for, on any gate
 const range = (n: number) => Array.from({ length: n }, (_, i) => i + 1);
 
 /**
- * The same ids to both, kept in step (neither gets ahead by more than what is in flight), each first in turn: so that the
- * two meet at an id again and again.
+ * The same ids to both, kept in step (neither gets ahead by more than what is in flight), each first in turn by up to an
+ * interval of the gateways: so that the two meet at an id again and again, in either order.
  */
 async function sendAll(senders: readonly RawSession[]): Promise<Map<string, Frame>[]> {
   const answers = senders.map(() => new Map<string, Frame>());
@@ -123,9 +125,10 @@ async function sendAll(senders: readonly RawSession[]): Promise<Map<string, Fram
   const more = () => {
     for (; next < IDS && next - Math.min(...answers.map((a) => a.size)) < IN_FLIGHT; next++) {
       const to = `recipient-${next % RECIPIENTS}`;
-      for (const sender of next & 1 ? senders : senders.toReversed()) {
-        sender.send({ type: 'send', client_id: `c${next}`, to, content: `m ${next}` });
-      }
+      const frame = { type: 'send', client_id: `c${next}`, to, content: `m ${next}` };
+      const [first, second] = next & 1 ? senders : senders.toReversed();
+      first!.send(frame);
+      setTimeout(() => second!.send(frame), Math.random() * INTERVAL_MS);
     }
   };
   for (const [i, sender] of senders.entries()) {
