@@ -44,8 +44,8 @@ export const archiving: readonly Mutant[] = [
     edits: [
       {
         file: 'apps/archiver/main.ts',
-        was: 'const PAUSE_MS = 250;',
-        becomes: 'const PAUSE_MS = 250;\nconst before: ArchiveRow[] = [];',
+        was: 'const INTERVAL_MS = 250;',
+        becomes: 'const INTERVAL_MS = 250;\nconst before: ArchiveRow[] = [];',
       },
       {
         file: 'apps/archiver/main.ts',
