@@ -5,7 +5,7 @@
  */
 import type { Keyspace } from '../../lib/keyspace/index.ts';
 import type { RedisStore } from '../../lib/redis/connect.ts';
-import { busyIntervalMs } from '../../lib/redis/pause.ts';
+import { busyIntervalMs } from '../../lib/redis/interval.ts';
 import { isRetryable } from '../../lib/redis/retryable.ts';
 import type { AppendInput, AppendReply, Verbs } from '../../lib/redis/verbs.ts';
 

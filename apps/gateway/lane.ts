@@ -10,7 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { BlockingConnection, StreamBatch } from '../../lib/redis/blocking.ts';
 import { backOff } from '../../lib/redis/follow.ts';
 import { ZERO } from '../../lib/redis/ids.ts';
-import { busyIntervalMs } from '../../lib/redis/pause.ts';
+import { busyIntervalMs } from '../../lib/redis/interval.ts';
 import { BELL_ENTRIES } from '../../lib/redis/verbs.ts';
 import type { GatewayContext } from './context.ts';
 import type { Feed } from './feed.ts';
