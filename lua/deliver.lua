@@ -7,7 +7,8 @@
 --       by side, inbox, devices, conversations, sessions
 -- ARGV  1 entries an inbox may hold  2 inbox TTL ms  3 dormant after ms  4 entries a bell may hold
 --       5 number of targets  6 number of entries; then each entry, once for all its targets
---         log id · sending device or '' · number n of inbox fields · n fields (type channel seq id from cid ts …, by name)
+--         log id · sending device or '' · number n of what follows · type channel seq id from cid ts of the inbox entry,
+--         and its other fields, each after its name
 --       then for each target
 --         index of cursor · bell prefix `bell:{u}:` · number of blocks · their source partitions; then for each block
 --           after · last · 1 to set a floor else 0 · number of entries; then for each entry
@@ -35,6 +36,12 @@ local function note(key, id)
   added[#added + 1] = id
 end
 
+-- The inbox entry of which n arguments begin at ARGV[at], by name and value.
+local function entry(at, n)
+  return 'type', ARGV[at], 'channel', ARGV[at + 1], 'seq', ARGV[at + 2], 'id', ARGV[at + 3], 'from', ARGV[at + 4],
+    'cid', ARGV[at + 5], 'ts', ARGV[at + 6], unpack(ARGV, at + 7, at + n - 1)
+end
+
 -- Only this is a user's own. Whatever else fails (out of memory, a missing right) would fail for others too: the entry
 -- is taken back, and the call stops.
 local function is_own(failed)
@@ -49,27 +56,27 @@ local function ring_user(prefix, user, sessions)
 end
 
 -- Moves the conversation's mark: `<last seq> <ts> <unread> <read seq>`, and ` left` after one's removal. `at`: where
--- in ARGV the entry's fields begin. Returns an error when nothing could be written.
+-- in ARGV the entry begins. Returns an error when nothing could be written.
 local function mark(conversations, user, known, at)
   local last, ts, unread, read
   if known then last, ts, unread, read = match(known, '^(%d+) (%d+) (%d+) (%d+)') end
-  local text = ARGV[at + 5]
+  local text = ARGV[at + 2]
   local seq = tonumber(text)
   if last and seq <= tonumber(last) then return end
-  local kind, own, left = ARGV[at + 1], ARGV[at + 9] == user, ''
+  local kind, own, left = ARGV[at], ARGV[at + 4] == user, ''
   unread, read = tonumber(unread) or 0, read or format('%d', seq - 1)
   local changes = kind == 'edited' or kind == 'deleted'
   if kind == 'message' then
     if own then unread, read = 0, text else unread = unread + 1 end
   elseif kind == 'deleted' then
-    if not own and unread > 0 and tonumber(ARGV[at + 15]) > tonumber(read) then unread = unread - 1 end
-  elseif kind == 'member' and ARGV[at + 15] == user then
-    local action = ARGV[at + 17]
+    if not own and unread > 0 and tonumber(ARGV[at + 8]) > tonumber(read) then unread = unread - 1 end
+  elseif kind == 'member' and ARGV[at + 8] == user then
+    local action = ARGV[at + 10]
     if action == 'removed' then left = ' left' elseif action == 'added' then unread, read = 0, text end
   end
   -- A change of an old message does not move the conversation up in the list.
-  if not (changes and ts) then ts = ARGV[at + 13] end
-  local done = pcall('HSET', conversations, ARGV[at + 3], text .. ' ' .. ts .. ' ' .. unread .. ' ' .. read .. left)
+  if not (changes and ts) then ts = ARGV[at + 6] end
+  local done = pcall('HSET', conversations, ARGV[at + 1], text .. ' ' .. ts .. ' ' .. unread .. ' ' .. read .. left)
   if type(done) == 'table' then return done.err end
 end
 
@@ -84,7 +91,7 @@ end
 
 -- Keeps the entry beside the inbox and goes on: the user's next attach is a gap. Returns an error like `deliver`.
 local function set_aside(devices, dead, user, reason, at, n)
-  local kept = pcall('XADD', dead, 'MAXLEN', '~', 10000, '*', 'user', user, 'reason', reason, unpack(ARGV, at, at + n - 1))
+  local kept = pcall('XADD', dead, 'MAXLEN', '~', 10000, '*', 'user', user, 'reason', reason, entry(at, n))
   if type(kept) == 'string' then note(dead, kept) elseif not is_own(kept.err) then return kept.err end
   broken = broken + 1
   local trimmed = pcall('HGET', devices, 'trimmed')
@@ -113,17 +120,17 @@ end
 -- Queues a wake-up of the devices that are away, once per message and device. The inbox has the entry already.
 local function wake(devices, dead, user, away, at, n, offset)
   local name
-  for i = at + 16, at + n - 1, 2 do
+  for i = at + 9, at + n - 1, 2 do
     if ARGV[i] == 'name' then name = ARGV[i + 1] end
   end
-  local entry = wakeup(user, table.concat(away, ' '), ARGV[at + 9], name, ARGV[at + 3], ARGV[at + 5], ARGV[at + 7],
-    ARGV[at + 15], offset, 1)
-  local queued = queue_wakeup(queue, entry)
+  local woken = wakeup(user, table.concat(away, ' '), ARGV[at + 4], name, ARGV[at + 1], ARGV[at + 2], ARGV[at + 3],
+    ARGV[at + 8], offset, 1)
+  local queued = queue_wakeup(queue, woken)
   if type(queued) == 'string' then
     note(queue, queued)
   else -- not a stream: kept where operators look, and replayed when it is one again
     if not is_own(queued.err) then error(queued) end
-    pcall('XADD', dead, 'MAXLEN', '~', 10000, '*', 'kind', 'push', 'reason', queued.err, unpack(entry))
+    pcall('XADD', dead, 'MAXLEN', '~', 10000, '*', 'kind', 'push', 'reason', queued.err, unpack(woken))
   end
   local marks = {}
   for i = 1, #away do
@@ -140,20 +147,20 @@ local function may_have_lost_tokens(key)
   return may_have_lost[tag]
 end
 
--- Delivers the entry whose n fields begin at ARGV[at] to one user. Returns or raises an error when the call has to stop.
+-- Delivers the entry whose n arguments begin at ARGV[at] to one user. Returns or raises an error when the call has to stop.
 local function deliver(key, dead, prefix, user, via, at, n)
   local devices, conversations = KEYS[key + 1], KEYS[key + 2]
-  local known = pcall('HGET', conversations, ARGV[at + 3])
+  local known = pcall('HGET', conversations, ARGV[at + 1])
   -- One's own message, and changes of it, are for one's other devices, if there are any.
   local seen, live, alone, away
-  local own = ARGV[at + 9] == user
-  if own and OWN[ARGV[at + 1]] then
+  local own = ARGV[at + 4] == user
+  if own and OWN[ARGV[at]] then
     local all = pcall('HGETALL', devices)
     if all.err then seen = all else alone = not has_other_device(all, via) end
   end
   if not alone and not seen then
     live = not rung[user] and pcall('HVALS', KEYS[key + 3])
-    local for_others = not own and ARGV[at + 1] == 'message'
+    local for_others = not own and ARGV[at] == 'message'
     local pushable
     if not live or (not live.err and #live > 0) then
       -- With a session: so they were seen, and nothing of theirs is lost.
@@ -184,7 +191,7 @@ local function deliver(key, dead, prefix, user, via, at, n)
       end
     else
       local id
-      id, failed = push(KEYS[key], devices, cap, ttl_ms, unpack(ARGV, at, at + n - 1))
+      id, failed = push(KEYS[key], devices, cap, ttl_ms, entry(at, n))
       if id then
         written = written + 1
         failed = mark(conversations, user, known, at)

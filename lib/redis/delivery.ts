@@ -4,6 +4,9 @@
  */
 import type { Keyspace } from '../keyspace/index.ts';
 
+/** The first fields of every entry, whose names the script knows. */
+const HEAD_FIELDS = 7;
+
 /** One entry of a deliver block. */
 export interface Delivery {
   logId: string;
@@ -53,8 +56,8 @@ export function deliverCall(keyspace: Keyspace, blocks: readonly Block[]): Deliv
       // One event goes to several targets with the very same fields: they travel once.
       if (!entryAt.has(fields)) {
         entryAt.set(fields, entryAt.size + 1);
-        entries.push(logId, via, fields.length);
-        for (const value of fields) entries.push(value);
+        entries.push(logId, via, fields.length - HEAD_FIELDS);
+        for (const [n, value] of fields.entries()) if (n >= 2 * HEAD_FIELDS || n % 2 === 1) entries.push(value);
       }
       for (const user of recipients) {
         if (userAt.has(user)) continue;

@@ -1,7 +1,7 @@
 /** Planted into fan-out and the inboxes, and into what the client library makes of what comes. */
 import type { Edit, Mutant } from './mutant.ts';
 
-const INBOX_WRITE = 'id, failed = push(KEYS[key], devices, cap, ttl_ms, unpack(ARGV, at, at + n - 1))';
+const INBOX_WRITE = 'id, failed = push(KEYS[key], devices, cap, ttl_ms, entry(at, n))';
 const SWAPPED: Edit = {
   file: 'apps/fanout/pair.ts',
   was: 'const deliveries = this.#queue.slice(0, count);',
@@ -18,7 +18,7 @@ export const delivering: readonly Mutant[] = [
       {
         file: 'lua/deliver.lua',
         was: INBOX_WRITE,
-        becomes: `if tonumber(ARGV[at + 5]) % 20 == 7 then return mark(conversations, user, known, at) end
+        becomes: `if tonumber(ARGV[at + 2]) % 20 == 7 then return mark(conversations, user, known, at) end
       ${INBOX_WRITE}`,
       },
     ],
@@ -31,7 +31,7 @@ export const delivering: readonly Mutant[] = [
       {
         file: 'lua/deliver.lua',
         was: INBOX_WRITE,
-        becomes: `if tonumber(ARGV[at + 5]) > 20 then return mark(conversations, user, known, at) end
+        becomes: `if tonumber(ARGV[at + 2]) > 20 then return mark(conversations, user, known, at) end
       ${INBOX_WRITE}`,
       },
     ],
@@ -44,7 +44,7 @@ export const delivering: readonly Mutant[] = [
       {
         file: 'lua/deliver.lua',
         was: INBOX_WRITE,
-        becomes: `if tonumber(ARGV[at + 5]) % 20 == 7 then push(KEYS[key], devices, cap, ttl_ms, unpack(ARGV, at, at + n - 1)) end
+        becomes: `if tonumber(ARGV[at + 2]) % 20 == 7 then push(KEYS[key], devices, cap, ttl_ms, entry(at, n)) end
       ${INBOX_WRITE}`,
       },
     ],

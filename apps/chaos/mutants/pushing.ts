@@ -29,8 +29,8 @@ export const pushing: readonly Mutant[] = [
     edits: [
       {
         file: 'lua/deliver.lua',
-        was: "local for_others = not own and ARGV[at + 1] == 'message'",
-        becomes: "local for_others = ARGV[at + 1] == 'message'",
+        was: "local for_others = not own and ARGV[at] == 'message'",
+        becomes: "local for_others = ARGV[at] == 'message'",
       },
     ],
   },
