@@ -40,6 +40,8 @@ export interface Dialect {
   toChannel(channel: string): string;
   /** The number that `send` put into the message, or was given in an answer to it; below 0: none. */
   number(head: string): number;
+  /** Of a message: when its store took it, as wall-clock milliseconds; 0 where it does not say. */
+  appendedAt(head: string): number;
   /** Of an error. */
   code(head: string): string;
   readonly acks: boolean;
@@ -101,6 +103,10 @@ const millrace: Dialect = {
   toUser: (user) => `"to":"${user}"`,
   toChannel: (channel) => `"channel":"${channel}"`,
   number: numberInId,
+  appendedAt(head) {
+    const at = head.indexOf('"ts":');
+    return at < 0 ? 0 : Number.parseInt(head.slice(at + 5, at + 20), 10);
+  },
   code: (head) => textOf(head, 'code'),
   acks: true,
   ack: (offset) => `{"type":"ack","offset":"${offset}"}`,
@@ -151,6 +157,7 @@ const socketIo: Dialect = {
   toUser: (user) => `"to":"${user}"`,
   toChannel: (channel) => `"channel":"${channel}"`,
   number: (head) => (head.charCodeAt(1) === 0x33 ? Number(head.slice(2, head.indexOf('['))) : numberInId(head)),
+  appendedAt: () => 0,
   code: (head) => textOf(head, 'message'),
   acks: false,
   ack: () => '',

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { ensureRedis } from '../../ops/redis/install.ts';
 import { profileOf, selfTimes } from './profile.ts';
-import { costsOf, factTable, loadTable, reached, redisTable } from './report.ts';
+import { costsOf, factTable, hopsTable, loadTable, reached, redisTable } from './report.ts';
 import type { Outcome, Scenario } from './scenario.ts';
 import { scenarios } from './scenarios.ts';
 
@@ -84,7 +84,7 @@ if (options.json) {
 } else {
   const machine = `${cpus().length} cores (${cpus()[0]?.model.trim()}), Node ${process.version}`;
   process.stdout.write(`\n${machine}; 500-byte messages, CPU of servers per delivered message\n`);
-  if (rows.length > 0) process.stdout.write(`${loadTable(rows)}\n${redisTable(rows)}\n`);
+  if (rows.length > 0) process.stdout.write(`${loadTable(rows)}\n${hopsTable(rows)}\n${redisTable(rows)}\n`);
   process.stdout.write(`${factTable(facts)}\n`);
 }
 const missed = facts.filter(({ value, goal }) => goal && !reached(value, goal));

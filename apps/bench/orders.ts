@@ -1,4 +1,5 @@
 /** What the benchmark and its load generator, a process of its own, say to each other. */
+import type { HopTimes } from './hops.ts';
 
 export interface ClientSpec {
   user: string;
@@ -75,6 +76,8 @@ export interface LoadResult {
   received: Quantiles;
   /** How late the generator itself was with its sends: large means that it, and not the server, was the limit. */
   lateness: Quantiles;
+  /** Of what was received, by the stamps of the store; none of a peer. */
+  hops?: HopTimes;
 }
 
 export interface ReturnResult {

@@ -1,5 +1,6 @@
 /** Figures to tables. */
 import Table from 'cli-table3';
+import { HOPS } from './hops.ts';
 import type { Quantiles } from './orders.ts';
 import type { Measured } from './setting.ts';
 
@@ -107,6 +108,30 @@ export function redisTable(rows: readonly Row[]): string {
   }
   return table.toString();
 }
+
+/** Where a message's time goes. Quantiles of hops do not add up; the means of the slowest hundredth do. */
+export function hopsTable(rows: readonly Row[]): string {
+  const head = ['scenario', 'ms', ...HOPS.map((hop) => HOP_MEANS[hop]), 'received'];
+  const table = new Table({ head, style: { head: [], border: [] } });
+  for (const { scenario, measured } of rows) {
+    const { hops, received } = measured.result;
+    if (!hops) continue;
+    for (const p of ['p50', 'p99'] as const) {
+      table.push([scenario, p, ...HOPS.map((hop) => hops.all[hop][p].toFixed(1)), received[p].toFixed(1)]);
+    }
+    const sum = HOPS.reduce((all, hop) => all + hops.slowest[hop], 0);
+    const slowest = HOPS.map((hop) => hops.slowest[hop].toFixed(1));
+    table.push([scenario, 'mean of the slowest 1 %', ...slowest, sum.toFixed(1)]);
+  }
+  return table.toString();
+}
+
+const HOP_MEANS = {
+  generator: 'due → sent',
+  append: 'sent → in the log',
+  deliver: 'in the log → in the inbox',
+  show: 'in the inbox → received',
+};
 
 function shortName(name: string): string {
   const label = /\{(?:\w+)="([^"]*)"/.exec(name)?.[1];

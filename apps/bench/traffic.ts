@@ -7,6 +7,7 @@
  */
 import hdr from 'hdr-histogram-js';
 import { type Client, Fleet } from './fleet.ts';
+import { Hops } from './hops.ts';
 import type { Load, LoadResult, Quantiles, Range, ReturnResult, Target, Verdict } from './orders.ts';
 
 const CONTENT_BYTES = 500;
@@ -25,6 +26,7 @@ class Ledger {
   readonly base: number;
   count = 0;
   readonly intended: Float64Array;
+  readonly left: Float64Array;
   readonly sender: Int32Array;
   readonly recipient: Int32Array;
   readonly frames: string[] = [];
@@ -48,10 +50,12 @@ class Ledger {
   readonly acceptedTimes = histogram();
   readonly receivedTimes = histogram();
   readonly lateness = histogram();
+  readonly hops = new Hops();
 
   constructor(base: number, capacity: number) {
     this.base = base;
     this.intended = new Float64Array(capacity);
+    this.left = new Float64Array(capacity);
     this.sender = new Int32Array(capacity);
     this.recipient = new Int32Array(capacity);
     this.expected = new Uint16Array(capacity);
@@ -121,8 +125,10 @@ export class Traffic {
     this.#next += ledger.count;
     const settled = () => (load.settle === 'accepted' ? this.#answered() : this.#answered() && this.#complete());
     await this.#until(settled, load.settleS);
+    const hops = ledger.hops.times();
     return {
       verdict: this.verdict(),
+      ...(hops && { hops }),
       window: {
         seconds: load.seconds,
         sent: ledger.sentInWindow,
@@ -217,6 +223,7 @@ export class Traffic {
     if (ledger.state[n] === 0) ledger.unanswered++;
     ledger.state[n] = 1;
     sender.heardOfAt = performance.now();
+    ledger.left[n] = sender.heardOfAt;
     sender.wire?.send(ledger.frames[n] ?? '');
   }
 
@@ -249,7 +256,17 @@ export class Traffic {
     l.receivedTotal++;
     if (now >= l.windowFrom && now <= l.windowTo) l.receivedInWindow++;
     const intended = l.intended[n] ?? 0;
-    if (intended >= l.windowFrom) l.receivedTimes.recordValue(micros(now - intended));
+    if (intended < l.windowFrom) return;
+    l.receivedTimes.recordValue(micros(now - intended));
+    const appended = this.fleet.dialect.appendedAt(head);
+    if (appended > 0) {
+      const [due, left, shown] = [intended, l.left[n] ?? 0, now].map((at) => performance.timeOrigin + at) as [
+        number,
+        number,
+        number,
+      ];
+      l.hops.add({ due, left, appended, delivered: Number.parseInt(client.offset, 10), shown });
+    }
   }
 
   #accepted(head: string): void {
