@@ -30,6 +30,8 @@ export interface CassandraOptions {
   /** 512 by default; resident memory is about 400 MB more. */
   heapMb?: number;
   keyspace?: string;
+  /** Where `nodetool` finds it, see `nodetool.ts`; without it: nowhere. */
+  jmxPort?: number;
   secured?: Secured;
   /** One node of several, see `cluster.ts`; with the ports that all of them have. */
   member?: Member & { ports: Ports };
@@ -106,7 +108,7 @@ async function launch(
 
   const out = openSync(outFile, 'w');
   // Detached: a Ctrl-C in the terminal must not stop it before the processes that still write to it.
-  const child = spawn(java, jvmArguments(jars, dir, options.heapMb ?? 512), {
+  const child = spawn(java, jvmArguments(jars, dir, options.heapMb ?? 512, options.jmxPort), {
     cwd: dir,
     stdio: ['ignore', out, out],
     detached: true,

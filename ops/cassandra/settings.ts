@@ -30,8 +30,14 @@ const OPENS = `
   java.base/jdk.internal.reflect java.base/jdk.internal.math java.base/jdk.internal.module
   java.base/jdk.internal.util.jar jdk.management/com.sun.management.internal jdk.compiler/com.sun.tools.javac`;
 
-export function jvmArguments(jars: string, dir: string, heapMb: number): string[] {
-  const words = (text: string) => text.trim().split(/\s+/);
+const words = (text: string) => text.trim().split(/\s+/);
+
+export const JAVA_MODULES: readonly string[] = [
+  ...words(EXPORTS).flatMap((name) => ['--add-exports', `${name}=ALL-UNNAMED`]),
+  ...words(OPENS).flatMap((name) => ['--add-opens', `${name}=ALL-UNNAMED`]),
+];
+
+export function jvmArguments(jars: string, dir: string, heapMb: number, jmxPort?: number): string[] {
   return [
     `-Xmx${heapMb}m`,
     `-Xms${heapMb}m`,
@@ -39,8 +45,8 @@ export function jvmArguments(jars: string, dir: string, heapMb: number): string[
     // The first compiler only: a short-lived server spends less time compiling than it would win back.
     '-XX:TieredStopAtLevel=1',
     '-Xshare:auto',
-    ...words(EXPORTS).flatMap((name) => ['--add-exports', `${name}=ALL-UNNAMED`]),
-    ...words(OPENS).flatMap((name) => ['--add-opens', `${name}=ALL-UNNAMED`]),
+    ...JAVA_MODULES,
+    ...(jmxPort === undefined ? [] : [`-Dcassandra.jmx.local.port=${jmxPort}`]),
     '-Djdk.attach.allowAttachSelf=true',
     '-Dio.netty.tryReflectionSetAccessible=true',
     '-Djava.awt.headless=true',
