@@ -126,6 +126,39 @@ describe('a watermark', () => {
     expect(replies).toMatchObject([{ grown: true, members: 2 }, 'broken', { grown: true, members: 2 }, 'refused']);
   });
 
+  test('of one channel are raised together: each gets its own answer, in the order asked for, a member twice too', async () => {
+    await create('alice', 'bob', 'carol');
+    await send('alice', 4, G);
+    await send('alice', 2);
+    await send('bob', 2);
+    const one = { channel: G, user: 'bob', peer: undefined, delivered: 2, read: 0 };
+    const two = { channel: DM, user: 'bob', peer: 'alice', delivered: 4, read: 4 };
+    expect(
+      await store.receipts.raise([
+        one,
+        two,
+        { ...one, user: 'eve' },
+        { ...one, user: 'carol', read: 9 },
+        { ...two, user: 'alice', peer: 'bob', delivered: 3 },
+        { ...one, delivered: 1, read: 1 },
+        { ...one, delivered: 3 },
+      ]),
+    ).toEqual([
+      { grown: true, delivered: 2, read: 0, members: 3 },
+      { grown: false, delivered: 4, read: 4, members: 2 },
+      'refused',
+      { grown: true, delivered: 5, read: 5, members: 3 },
+      { grown: true, delivered: 4, read: 4, members: 2 },
+      { grown: true, delivered: 2, read: 1, members: 3 },
+      { grown: true, delivered: 3, read: 1, members: 3 },
+    ]);
+    expect(await group('bob')).toBe('3 1');
+    expect(await group('carol')).toBe('5 5');
+    expect(await direct('alice')).toBe('4 4');
+    const unsaved = async (channel: string) => store.redis.zrange(keys.unsaved(keys.partitionOf(channel)), '0', '-1');
+    expect(await unsaved(G)).toEqual([`read ${G} bob`, `read ${G} carol`]);
+  });
+
   test("a group's receipts of the wrong type refuse no message", async () => {
     await create('alice', 'bob');
     await store.redis.set(keys.receipts(G), 'x');

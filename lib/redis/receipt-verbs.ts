@@ -42,17 +42,37 @@ export class ReceiptVerbs extends ScriptCaller {
   async raise(raises: readonly RaiseInput[]): Promise<Raised[]> {
     const keys: string[] = [];
     const args: (string | number)[] = [];
-    for (const { channel, user, peer, delivered, read } of raises) {
+    const order: number[] = [];
+    const groups = new Map<string, number[]>();
+    for (const [i, { channel, user, peer, delivered, read }] of raises.entries()) {
+      if (peer === undefined) {
+        const known = groups.get(channel);
+        if (known) known.push(i);
+        else groups.set(channel, [i]);
+      } else {
+        keys.push(this.keys.channel(channel), this.keys.unsaved(this.keys.partitionOf(channel)));
+        args.push(peer === user ? 1 : 2, user, delivered, read);
+        order.push(i);
+      }
+    }
+    for (const [channel, some] of groups) {
       keys.push(this.keys.channel(channel), this.keys.unsaved(this.keys.partitionOf(channel)));
-      if (peer === undefined) keys.push(this.keys.members(channel), this.keys.receipts(channel));
-      args.push(peer === undefined ? 'group' : 'direct', user, peer ?? '', delivered, read);
+      keys.push(this.keys.members(channel), this.keys.receipts(channel));
+      args.push('group', some.length);
+      for (const i of some) {
+        const { user = '', delivered = 0, read = 0 } = raises[i] ?? {};
+        args.push(user, delivered, read);
+        order.push(i);
+      }
     }
     const partition = this.keys.partitionOf(raises[0]?.channel ?? '');
     const replies = await this.runHasty<[number, number, number, number][]>(partition, 'raise', keys, args);
-    return replies.map(([grown, delivered, read, members]) => {
-      if (grown < 0) return grown === -1 ? 'refused' : 'broken';
-      return { grown: grown === 1, delivered, read, members };
-    });
+    const raised: Raised[] = [];
+    for (const [n, [grown, delivered, read, members]] of replies.entries()) {
+      const reply = { grown: grown === 1, delivered, read, members };
+      raised[order[n] ?? 0] = grown === -1 ? 'refused' : grown === -2 ? 'broken' : reply;
+    }
+    return raised;
   }
 
   /** All the recipients must be of partitions that one command may touch. Resolves with the number of entries written. */
