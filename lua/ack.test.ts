@@ -59,6 +59,18 @@ test('a few acked entries stay, more than 32 are trimmed at the next ack', async
   expect(await attached(store.verbs, 'bob')).toMatchObject({ position: last, tail: last, gap: false });
 });
 
+test('a device that had few entries does not look; the next that had more trims', async () => {
+  await deliver(1, 40);
+  const all = await offsets();
+  expect(await store.verbs.ack([{ user: 'bob', device: 'phone', offset: all[38] ?? '', few: true }])).toMatchObject({
+    raised: 1,
+  });
+  expect(await offsets()).toEqual(all);
+  const both = { user: 'bob', device: 'phone', offset: all[39] ?? '', untold: true };
+  expect(await store.verbs.ack([both])).toMatchObject({ raised: 1 });
+  expect(await offsets()).toEqual([]);
+});
+
 test('only what every live device has acked is trimmed; a dormant one holds nothing back', async () => {
   await attached(store.verbs, 'bob', 'laptop');
   await deliver(1, 40);

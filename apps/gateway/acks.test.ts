@@ -58,7 +58,7 @@ async function written() {
 const receiptsIn = async (user: string) =>
   (await admin.xrange(api.ctx.keys.inbox(user), '-', '+')).filter(([, fields]) => fields[1] === 'receipt');
 const ack = (user: string, offset: string, covers = new Map<string, number>()) => ({
-  ...{ user, device: 'phone', from: ZERO, offset, covers, unknownTo: ZERO, again: false },
+  ...{ user, device: 'phone', from: ZERO, offset, covers, unknownTo: ZERO, again: false, few: false },
 });
 const stored = async (user: string) => (await admin.hget(api.ctx.keys.devices(user), 'device:phone'))?.split(' ')[0];
 const later = (n: number) => `${Date.now() + 60_000 + n}-0`;

@@ -33,6 +33,8 @@ export interface Ack extends Covered {
   offset: string;
   /** What it covers may have been raised before, by a gateway that died over it. */
   again: boolean;
+  /** Too few entries since the last one that was not, for a look whether the inbox can be trimmed. */
+  few: boolean;
 }
 
 export interface Retry {
@@ -127,10 +129,10 @@ export class Acks {
     try {
       if (ack.unknownTo !== ZERO) await this.#readUnknown(ack);
       const news = ack.covers.size > 0 ? await this.#receive(ack) : [];
-      const { user, device, offset } = ack;
-      if (!(await this.#stores.run({ user, device, offset, untold: news.length > 0 }))) {
+      const { user, device, offset, few } = ack;
+      if (!(await this.#stores.run({ user, device, offset, few, untold: news.length > 0 }))) {
         await Promise.all(news.map((receipt) => this.#receipts.tellOwn(receipt)));
-        await this.#stores.run({ user, device, offset });
+        await this.#stores.run({ user, device, offset, few });
       }
       this.#underWay.delete(session);
       if (this.#waiting.has(session)) this.#schedule(EVERY_MS);
@@ -196,11 +198,12 @@ export class Acks {
   }
 }
 
-function merge(earlier: Ack, later: Ack): Pick<Ack, 'offset' | 'unknownTo' | 'again'> {
+function merge(earlier: Ack, later: Ack): Pick<Ack, 'offset' | 'unknownTo' | 'again' | 'few'> {
   for (const [channel, seq] of later.covers) cover(earlier.covers, channel, seq);
   return {
     offset: maxId(earlier.offset, later.offset),
     unknownTo: maxId(earlier.unknownTo, later.unknownTo),
     again: earlier.again || later.again,
+    few: earlier.few && later.few,
   };
 }

@@ -85,7 +85,8 @@ function ack(hub: Hub, session: Session, caller: Caller, { offset }: AckFrame): 
   const again = compareIds(from, session.resumedTo) < 0;
   const covered = session.unacked?.take(offset) ?? { covers: new Map<string, number>(), unknownTo: ZERO };
   if (session.unacked?.empty) session.unacked = undefined;
-  hub.acks.add(session.id, { user: caller.user, device, from, offset, again, ...covered });
+  const few = !session.mayTrim();
+  hub.acks.add(session.id, { user: caller.user, device, from, offset, again, few, ...covered });
 }
 
 async function read(hub: Hub, session: Session, caller: Caller, { channel, seq }: ReadFrame): Promise<void> {

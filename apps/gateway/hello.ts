@@ -90,8 +90,8 @@ export class Greeter {
     }
     if (compareIds(attached.position, attached.acked) > 0) {
       const { acked: from, position: offset } = attached;
-      const ack = { user, device: hello.device, from, offset, covers: new Map(), unknownTo: offset, again: true };
-      this.#hub.acks.add(session.id, ack);
+      const covered = { covers: new Map(), unknownTo: offset, again: true };
+      this.#hub.acks.add(session.id, { user, device: hello.device, from, offset, ...covered, few: false });
     }
     session.send({
       type: 'welcome',

@@ -71,3 +71,18 @@ test('the hundredth rate_limited within ten seconds is told from a hundred in a 
   const quick = Array.from({ length: 100 }, (_, i) => session.countTooFast(70_000 + i * 101));
   expect(quick).toEqual([...Array(99).fill(false), true]);
 });
+
+test('the first ack may trim the inbox, and then one in 33 entries of any kind', () => {
+  const session = sessionOfBob();
+  const renderer = new Renderer();
+  expect(session.mayTrim()).toBe(true);
+  const trims: number[] = [];
+  for (let n = 1; n <= 100; n++) {
+    session.write(
+      [{ id: `${n}-0`, fields: n % 2 ? receipt : [...head('message', 'alice'), 'content', 'hi'] }],
+      renderer,
+    );
+    if (session.mayTrim()) trims.push(n);
+  }
+  expect(trims).toEqual([33, 66, 99]);
+});

@@ -11,6 +11,7 @@ import { CLOSE_CODES, type CloseReason, errorFrame, type MillraceError } from '.
 import type { ServerFrame } from '../../lib/protocol/frames.ts';
 import type { StreamEntry } from '../../lib/redis/blocking.ts';
 import { compareIds, ZERO } from '../../lib/redis/ids.ts';
+import { KEEP_BEFORE_TRIM } from '../../lib/redis/verbs.ts';
 import type { Caller } from './context.ts';
 import type { Feed } from './feed.ts';
 import type { Renderer } from './render.ts';
@@ -47,6 +48,8 @@ export class Session {
   resumedTo = ZERO;
   /** Messages by others that were written and not acked. */
   unacked: Unacked | undefined;
+  /** Entries that were found since an ack last trimmed the inbox: what was there before may be many. */
+  untrimmed = KEEP_BEFORE_TRIM + 1;
   /** Monotonic ms. */
   readonly openedAt: number;
   /** Unix ms; of the token. */
@@ -130,6 +133,7 @@ export class Session {
       if (compareIds(entry.id, this.offset) <= 0) continue;
       if (room < 0) break;
       this.offset = entry.id;
+      this.untrimmed++;
       if (isOfOthers(entry.fields, this.caller?.user ?? '')) {
         this.unacked ??= new Unacked();
         this.unacked.add(entry);
@@ -154,6 +158,13 @@ export class Session {
     this.acked = offset;
     const all = compareIds(offset, this.offset) >= 0;
     this.overdueAt = all ? undefined : performance.now() + ACK_WITHIN_MS;
+    return true;
+  }
+
+  /** Whether an ack may find enough in the inbox to trim it. */
+  mayTrim(): boolean {
+    if (this.untrimmed <= KEEP_BEFORE_TRIM) return false;
+    this.untrimmed = 0;
     return true;
   }
 

@@ -18,7 +18,7 @@ export const BELL_ENTRIES = 1000;
 /** How many devices of a user are known at most, unless configured otherwise. */
 export const KNOWN_DEVICES = 8;
 /** Acked entries are trimmed once an inbox holds more than this: trimming each time would cost more than it frees. */
-const KEEP_BEFORE_TRIM = 32;
+export const KEEP_BEFORE_TRIM = 32;
 
 export interface AppendInput {
   channel: string;
@@ -116,6 +116,8 @@ export interface AckInput {
   offset: string;
   /** It is news for the user's other devices, and they have yet to be told. */
   untold?: boolean;
+  /** The device had too few entries, since it last said otherwise, for a look whether its inbox holds enough to trim. */
+  few?: boolean;
 }
 
 /** Not when another session has taken its place; `refused`: the gateway that was taken for dead lives. */
@@ -254,10 +256,10 @@ export class Verbs extends ScriptCaller<ScriptHost> {
   async ack(acks: readonly AckInput[]): Promise<{ raised: number; company: Set<number> }> {
     const keys: string[] = [];
     const args: (string | number)[] = [DORMANT_AFTER_MS, KEEP_BEFORE_TRIM];
-    for (const { user, device, offset, untold } of acks) {
+    for (const { user, device, offset, untold, few } of acks) {
       keys.push(this.keys.devices(user), this.keys.inbox(user));
       if (untold) keys.push(this.keys.sessions(user));
-      args.push(device, offset, untold ? 'untold' : '');
+      args.push(device, offset, untold ? (few ? 'untold' : 'untold trim') : few ? '' : 'trim');
     }
     const partition = this.keys.partitionOf(acks[0]?.user ?? '');
     const [raised = 0, ...company] = await this.runHasty<number[]>(partition, 'ack', keys, args);

@@ -60,7 +60,13 @@ class SmallVerbs extends Verbs {
 
   async ackOne(user: string, device: string, offset: string): Promise<number> {
     const of = [this.keys.devices(user), this.keys.inbox(user)];
-    const [raised = 0] = await this.run<number[]>('ack', of, [DORMANT_AFTER_MS, KEEP_BEFORE_TRIM, device, offset, '']);
+    const [raised = 0] = await this.run<number[]>('ack', of, [
+      DORMANT_AFTER_MS,
+      KEEP_BEFORE_TRIM,
+      device,
+      offset,
+      'trim',
+    ]);
     return raised;
   }
 }
