@@ -260,6 +260,30 @@ describe('telling', () => {
       expect((await inboxOf(store.redis, 'alice')).length).toBeLessThanOrEqual(500 + 64);
     });
 
+    test('are counted from a quarter of an inbox on: a few stay in a full one, whatever was acked before', async () => {
+      const counted = () => store.redis.hget(keys.devices('alice'), 'receipts');
+      const texts = Array.from({ length: 560 }, (_, i) =>
+        delivery(`${i + 1}-0`, { seq: i + 1, from: 'bob', to: ['alice'] }),
+      );
+      const deliver = (from: number, to: number) =>
+        store.verbs.deliver([block(keys.partitionOf('alice'), `${from}-0`, texts.slice(from, to))]);
+      for (let n = 0; n < 100; n++) await tell({ channel: G, user: `member-${n}` });
+      expect(await counted()).toBeNull();
+      await deliver(0, 60);
+      expect(await counted()).toBe('190');
+      const offset = (await inboxOf(store.redis, 'alice')).at(-1)?.offset ?? '';
+      expect(await store.verbs.ack([{ user: 'alice', device: 'phone', offset }])).toMatchObject({ raised: 1 });
+      for (let n = 0; n < 30; n++) await tell({ channel: G, user: `member-${n}` });
+      await deliver(60, 160);
+      for (let n = 30; n < 40; n++) await tell({ channel: G, user: `member-${n}` });
+      expect(await counted()).toBe('200');
+      await deliver(160, 560);
+      expect(await counted()).toBe('40');
+      expect(await receipts('alice')).toHaveLength(40);
+      const messages = (await inboxOf(store.redis, 'alice')).filter((e) => e.type === 'message');
+      expect(messages.map((e) => Number(e.seq))).toEqual(Array.from({ length: 500 }, (_, i) => i + 61));
+    });
+
     test('one that says more stays, though it is older; and so do those of another device of one’s own', async () => {
       await attached(store.verbs, 'alice', 'laptop', 'gw2');
       await tellMany(1, 120, { user: 'alice', via: 'laptop' });

@@ -30,13 +30,19 @@ local function receipts_of(entries)
 end
 
 -- Receipts do not push out messages: of those counted in `devices` (more than there are, never fewer) an inbox has this many
--- beyond its bound, and then all go but the latest few. `dropped` in `devices`: the latest that went though nothing later says
+-- beyond its bound, and then all go but the latest few. They are counted only in an inbox that is a quarter full: when it
+-- becomes so, so many more than there may be are taken for counted that a full one looks how many there are. `dropped` in `devices`: the latest that went though nothing later says
 -- the same. For who comes back that is no gap: receipts are state. A live session that had not read so far is told of one: it
 -- finds at least RECEIPTS_KEPT receipts (hub.ts counts them), since whatever supersedes one is one.
 local RECEIPTS, RECEIPTS_KEPT = 64, 16
 
 local function drop_receipts(inbox, devices, held)
   local standing, gone = receipts_of(redis.call('XREVRANGE', inbox, '+', '-'))
+  local all = #standing + #gone
+  if all <= RECEIPTS then -- more were counted than there are
+    redis.call('HSET', devices, 'receipts', all)
+    return held, all
+  end
   local kept = math.min(#standing, RECEIPTS_KEPT)
   redis.call('HSET', devices, 'receipts', kept)
   if #standing > kept then redis.call('HSET', devices, 'dropped', standing[kept + 1]) end
@@ -54,6 +60,13 @@ local function push(inbox, devices, cap, ttl_ms, ...)
   added[#added + 1] = inbox
   added[#added + 1] = id
   local held = redis.call('XLEN', inbox)
+  if 4 * held > cap then
+    if 4 * (held - 1) <= cap then
+      redis.call('HSET', devices, 'receipts', held + RECEIPTS)
+    elseif select(2, ...) == 'receipt' then
+      redis.call('HINCRBY', devices, 'receipts', 1)
+    end
+  end
   if held == 1 and redis.call('PTTL', inbox) == -1 then
     -- Every inbox has a TTL: this one is new, because it expired or was never there. What an older offset might have
     -- missed can no longer be told. Should the clock have gone back, the entry must still come after every offset.
