@@ -80,10 +80,13 @@ local function mark(conversations, user, known, at)
   if type(done) == 'table' then return done.err end
 end
 
-local function has_other_device(all, via)
-  for i = 1, #all, 2 do
-    if string.sub(all[i], 1, 7) == 'device:' and string.sub(all[i], 8) ~= via then
-      if now - tonumber(match(all[i + 1], ' (%d+)')) <= dormant_ms then return true end
+-- Most users have none. Or false and the error.
+local function has_other_device(devices, via)
+  local names = pcall('HKEYS', devices)
+  if names.err then return false, names end
+  for i = 1, #names do
+    if string.sub(names[i], 1, 7) == 'device:' and string.sub(names[i], 8) ~= via then
+      if now - tonumber(match(call('HGET', devices, names[i]), ' (%d+)')) <= dormant_ms then return true end
     end
   end
   return false
@@ -155,8 +158,8 @@ local function deliver(key, dead, prefix, user, via, at, n)
   local seen, live, alone, away
   local own = ARGV[at + 4] == user
   if own and OWN[ARGV[at]] then
-    local all = pcall('HGETALL', devices)
-    if all.err then seen = all else alone = not has_other_device(all, via) end
+    local other, err = has_other_device(devices, via)
+    seen, alone = err, not other
   end
   if not alone and not seen then
     live = not rung[user] and pcall('HVALS', KEYS[key + 3])

@@ -437,7 +437,7 @@ describe('out of memory aborts and can be repeated with nothing doubled', () => 
 });
 
 describe('a right that is missing is nobody’s own: nobody is set aside, the entry waits, and then comes once', () => {
-  test.each(['hgetall', 'hmget', 'hvals', 'hget', 'xlen', 'pexpire', 'hset', 'xadd'])('%s', async (command) => {
+  test.each(['hkeys', 'hmget', 'hvals', 'hget', 'xlen', 'pexpire', 'hset', 'xadd'])('%s', async (command) => {
     const [ann = '', eve = ''] = neighbours(2);
     for (const user of [ann, eve]) await attached(store.verbs, user);
     await attached(store.verbs, eve, 'tablet');

@@ -88,8 +88,8 @@ export const delivering: readonly Mutant[] = [
     edits: [
       {
         file: 'lua/deliver.lua',
-        was: 'alone = not has_other_device(all, via) end',
-        becomes: 'alone = true end',
+        was: 'seen, alone = err, not other',
+        becomes: 'seen, alone = err, true',
       },
     ],
   },
