@@ -44,6 +44,8 @@ export interface Dialect {
   appendedAt(head: string): number;
   /** Of an error. */
   code(head: string): string;
+  /** What an error says, in ms, about sending the same again; undefined: it would be refused again. */
+  retryAfterMs(head: string): number | undefined;
   readonly acks: boolean;
   ack(offset: string): string;
   /** Empty where the server pings. */
@@ -108,6 +110,10 @@ const millrace: Dialect = {
     return at < 0 ? 0 : Number.parseInt(head.slice(at + 5, at + 20), 10);
   },
   code: (head) => textOf(head, 'code'),
+  retryAfterMs(head) {
+    if (!/^(rate_limited|unavailable|internal)$/.test(textOf(head, 'code'))) return undefined;
+    return Number(/"retry_after_ms":(\d+)/.exec(head)?.[1] ?? 0);
+  },
   acks: true,
   ack: (offset) => `{"type":"ack","offset":"${offset}"}`,
   ping: '{"type":"ping"}',
@@ -159,6 +165,7 @@ const socketIo: Dialect = {
   number: (head) => (head.charCodeAt(1) === 0x33 ? Number(head.slice(2, head.indexOf('['))) : numberInId(head)),
   appendedAt: () => 0,
   code: (head) => textOf(head, 'message'),
+  retryAfterMs: () => undefined,
   acks: false,
   ack: () => '',
   ping: '',

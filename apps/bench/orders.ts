@@ -74,6 +74,8 @@ export interface LoadResult {
   /** From the intended time of the send. */
   accepted: Quantiles;
   received: Quantiles;
+  /** From the window's begin until the last message that took longer than a second was received; 0: none did. */
+  lateForMs: number;
   /** How late the generator itself was with its sends: large means that it, and not the server, was the limit. */
   lateness: Quantiles;
   /** Of what was received, by the stamps of the store; none of a peer. */

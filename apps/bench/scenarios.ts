@@ -4,6 +4,7 @@ import { residentBytes } from '../../ops/resident.ts';
 import { archive } from './archive.ts';
 import { crowd } from './crowd.ts';
 import { drain } from './drain.ts';
+import { failover } from './failover.ts';
 import { floor } from './floor.ts';
 import { connected, gateways, primaries } from './growth.ts';
 import { memory } from './memory.ts';
@@ -235,4 +236,14 @@ export const scenarios: readonly Scenario[] = [
     run: rush,
   },
   { name: 'kill', does: 'one gateway killed in the middle of 1,000/s', run: kill },
+  {
+    name: 'failover',
+    does: 'a primary of a cluster killed under load, with ACK_REPLICAS=1',
+    run: failover({ primaries: 3, replicas: 2 }),
+  },
+  {
+    name: 'failover-sentinel',
+    does: 'the same with one primary that Sentinels watch',
+    run: failover({ replicas: 2, sentinels: 3 }),
+  },
 ];

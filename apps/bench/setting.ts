@@ -80,6 +80,7 @@ export class Setting {
     this.deployment = deployment;
     this.generator = new Generator();
     this.controls = redis.primaries.map(({ url }) => new Redis(url));
+    for (const control of this.controls) control.on('error', () => undefined); // what was asked fails by itself
   }
 
   static async start(options: SettingOptions = {}): Promise<Setting> {

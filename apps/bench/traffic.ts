@@ -16,6 +16,10 @@ const CONTENT_BYTES = 500;
  * to the other. Nobody writes to themselves.
  */
 const NEIGHBOURS = [1, 250, -1, -250];
+/** What the client library adds, by lot, to the time after which it may send something again. */
+const RETRY_WITHIN_MS = 200;
+/** A message that is shown later than this was held up by something. */
+const LATE_MS = 1000;
 
 /** Who stands that far from `at` in a ring of `size`, which may be smaller than the distance. */
 export function neighbour(at: number, distance: number, size: number): number {
@@ -47,6 +51,8 @@ class Ledger {
   windowTo = Number.POSITIVE_INFINITY;
   sentInWindow = 0;
   receivedInWindow = 0;
+  /** When the last message that was late was shown. */
+  lateUntil = Number.NEGATIVE_INFINITY;
   readonly acceptedTimes = histogram();
   readonly receivedTimes = histogram();
   readonly lateness = histogram();
@@ -81,7 +87,7 @@ export class Traffic {
     this.fleet = new Fleet({
       message: (client, head) => this.#message(client, head),
       accepted: (_, head) => this.#accepted(head),
-      error: (_, head) => this.#error(head),
+      error: (client, head) => this.#error(client, head),
       live: (client) => this.#live(client),
       gap: () => this.#ledger.gaps++,
     });
@@ -137,6 +143,7 @@ export class Traffic {
       },
       accepted: quantiles(ledger.acceptedTimes),
       received: quantiles(ledger.receivedTimes),
+      lateForMs: Math.max(0, ledger.lateUntil - ledger.windowFrom),
       lateness: quantiles(ledger.lateness),
     };
   }
@@ -258,6 +265,7 @@ export class Traffic {
     const intended = l.intended[n] ?? 0;
     if (intended < l.windowFrom) return;
     l.receivedTimes.recordValue(micros(now - intended));
+    if (now - intended > LATE_MS) l.lateUntil = now;
     const appended = this.fleet.dialect.appendedAt(head);
     if (appended > 0) {
       const [due, left, shown] = [intended, l.left[n] ?? 0, now].map((at) => performance.timeOrigin + at) as [
@@ -281,12 +289,21 @@ export class Traffic {
     if (intended >= l.windowFrom) l.acceptedTimes.recordValue(micros(performance.now() - intended));
   }
 
-  #error(head: string): void {
+  #error(client: Client, head: string): void {
     const l = this.#ledger;
     const code = this.fleet.dialect.code(head);
     l.errors[code] = (l.errors[code] ?? 0) + 1;
     const n = l.indexOf(this.fleet.dialect.number(head));
     if (n < 0) return;
+    const retryAfterMs = this.fleet.dialect.retryAfterMs(head);
+    if (retryAfterMs !== undefined) {
+      const again = () => {
+        // Who is away sends everything that was not answered once they are back.
+        if (l === this.#ledger && l.state[n] === 1 && client.state === 'live') this.#send(client, n);
+      };
+      setTimeout(again, retryAfterMs + Math.random() * RETRY_WITHIN_MS);
+      return;
+    }
     if (l.state[n] === 1) l.unanswered--;
     l.state[n] = 3;
   }
