@@ -329,7 +329,7 @@ export class Verbs extends ScriptCaller<ScriptHost> {
     roles: readonly LogRole[],
   ): Promise<number> {
     const args = [role, to, tailMs, Math.floor(logMaxEntries * CROWDED), Math.floor(logMaxBytes * CROWDED), ...roles];
-    return this.run<number>('advance', [this.keys.positions(p), this.keys.log(p)], args);
+    return this.runHasty<number>(p, 'advance', [this.keys.positions(p), this.keys.log(p)], args);
   }
 
   /** A channel's entries, or its changes alone, backwards from a log id, newest first; `next` is where to go on. */
