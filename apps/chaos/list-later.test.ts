@@ -7,6 +7,7 @@ import keySlot from 'cluster-key-slot';
 import { Cluster } from 'ioredis';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { keyspace } from '../../lib/keyspace/index.ts';
+import { directChannel } from '../../lib/protocol/ids.ts';
 import { compareIds, ZERO } from '../../lib/redis/ids.ts';
 import { Deployment, type MillraceProcess } from '../../ops/deployment.ts';
 import { temporaryFolder } from '../../ops/reaper.ts';
@@ -99,4 +100,53 @@ it('a device comes in with what can be read at once, and is told another gap whe
   expect(conversations.map(({ channel }) => channel).sort()).toEqual([...channels].sort());
   back.socket.close();
   await back.ended;
+}, 120_000);
+
+it('whoever blocks somebody with whom they share nothing but what is away comes in all the same, and may block others', async () => {
+  await store.ping();
+  const all = Array.from({ length: 400 }, (_, i) => `dora-${i}`);
+  const user = all.find((name) => nodeOf(keys.inbox(name)) === nodeOf(keys.inbox('bob')))!;
+  const empty = nodeOf(keys.inbox(user));
+  const [silent, third] = [0, 1, 2].filter((node) => node !== empty) as [number, number];
+  // Their own keys too, of which a block writes some.
+  const strangerOn = (node: number) =>
+    all.find((name) => {
+      const key = keys.channel(directChannel(user, name));
+      return name !== user && nodeOf(key) === node && nodeOf(keys.inbox(name)) !== silent;
+    })!;
+  const [blocked, other] = [strangerOn(silent), strangerOn(third)];
+  const call = (method: string, path: string) =>
+    fetch(gateway.address + path, { method, headers: { authorization: `Bearer ${deployment.token(user)}` } });
+  expect((await call('PUT', `/v1/blocks/${blocked}`)).status).toBe(204);
+  const unsaved = keys.unsaved(keys.partitionOf(user));
+  await until('the archive knows', 20_000, async () => (await store.zcard(unsaved)) === 0);
+
+  await store
+    .nodes('master')
+    .find(({ options }) => options.port === cluster.nodes[empty]!.port)!
+    .flushall();
+  cluster.nodes[silent]!.kill('SIGSTOP');
+  let began = performance.now();
+  const soon = () => {
+    expect(performance.now() - began).toBeLessThan(SOON_MS);
+    began = performance.now();
+  };
+  const session = await RawSession.start(deployment, gateway, user);
+  soon();
+  expect((await call('PUT', `/v1/blocks/${other}`)).status).toBe(204);
+  soon();
+  const listed = await (await call('GET', '/v1/blocks')).json();
+  soon();
+  expect(listed).toEqual({ blocks: [blocked, other].sort() });
+  // What is said meanwhile counts: what is put back later is older.
+  expect((await call('DELETE', `/v1/blocks/${other}`)).status).toBe(204);
+  soon();
+
+  cluster.nodes[silent]!.kill('SIGCONT');
+  const whole = () => store.hget(keys.devices(user), 'account');
+  await until('all of it is there', 30_000, whole, (account) => account === '1');
+  expect(await (await call('GET', '/v1/blocks')).json()).toEqual({ blocks: [blocked] });
+  expect(await store.hget(keys.channel(directChannel(user, blocked)), `blocked:${user}`)).toBe('1');
+  session.socket.close();
+  await session.ended;
 }, 120_000);

@@ -14,23 +14,20 @@
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import pLimit from 'p-limit';
 import type { Archive } from '../archive/archive.ts';
 import type { Keyspace } from '../keyspace/index.ts';
 import { MillraceError } from '../protocol/errors.ts';
-import { directChannel } from '../protocol/ids.ts';
 import type { RedisStore } from '../redis/connect.ts';
 import { compareIds, ZERO } from '../redis/ids.ts';
 import { NOTHING, RebuildVerbs } from '../redis/rebuild-verbs.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import { Accounts } from './accounts.ts';
 import { keysOf } from './channel.ts';
 import { type Head, Lists } from './lists.ts';
 
 /** Of a channel's end: what client ids, watermarks and unread messages are read off. */
 const ROWS = 200;
-/** Of one user, at once. */
-const CHANNELS_AT_ONCE = 8;
 /** Somebody waits for it; the fetch itself goes on. */
 const PATIENCE_MS = 5_000;
 const RETRY_AFTER_MS = 1_000;
@@ -43,6 +40,13 @@ export interface RebuilderOptions {
   archive: Archive;
   metrics: Metrics;
   logger: Logger;
+}
+
+/** For what is put back with direct channels or groups. */
+export interface PartsOptions extends RebuilderOptions {
+  verbs: RebuildVerbs;
+  /** Puts a channel back that is missing. */
+  channel: (channel: string) => Promise<unknown>;
 }
 
 /** `here`: ask again · `absent`: the archive has no such channel either · `born`: what is missing is new. */
@@ -60,6 +64,7 @@ export class Rebuilder {
   readonly #o: RebuilderOptions;
   readonly #verbs: RebuildVerbs;
   readonly #lists: Lists;
+  readonly #ofAccounts: Accounts;
   readonly #channels = new Map<string, Promise<Found>>();
   readonly #users = new Map<string, { missing: Promise<readonly Head[]>; whole: Promise<void> }>();
   readonly #accounts = new Map<string, Promise<void>>();
@@ -69,7 +74,9 @@ export class Rebuilder {
   constructor(options: RebuilderOptions) {
     this.#o = options;
     this.#verbs = new RebuildVerbs(options.store.command, options.keys);
-    this.#lists = new Lists({ ...options, verbs: this.#verbs, channel: (channel) => this.channel(channel) });
+    const parts = { ...options, verbs: this.#verbs, channel: (channel: string) => this.channel(channel) };
+    this.#lists = new Lists(parts);
+    this.#ofAccounts = new Accounts(parts);
   }
 
   /** Marks every partition that has nothing to lose. Rejects while the archive does not answer. */
@@ -100,9 +107,12 @@ export class Rebuilder {
     return isBehind(reached, floor) ? this.atOnce(user) : undefined;
   }
 
-  /** Puts the user's push tokens and blocks back, if they are lost. Throws MillraceError `unavailable` likewise. */
+  /**
+   * Puts the user's push tokens and blocks back, if they are lost; direct channels of servers that are away follow. Throws
+   * MillraceError `unavailable` likewise.
+   */
   account(user: string): Promise<void> {
-    return this.#once(this.#accounts, user, () => this.#restoreAccount(user));
+    return this.#patiently(user, this.#restoringAccount(user));
   }
 
   /**
@@ -131,6 +141,21 @@ export class Rebuilder {
     const restoring = { missing, whole };
     this.#users.set(user, restoring);
     return restoring;
+  }
+
+  #restoringAccount(user: string): Promise<void> {
+    const running = this.#accounts.get(user);
+    if (running) return running;
+    const { promise: atOnce, resolve, reject } = Promise.withResolvers<void>();
+    this.#accounts.set(user, atOnce);
+    void this.#ofAccounts
+      .restore(user, resolve)
+      .then(resolve, (error: unknown) => {
+        this.#o.logger.warn({ err: error, user }, 'not all that says of blocks is put back: the next call tries again');
+        reject(error);
+      })
+      .finally(() => this.#accounts.delete(user));
+    return atOnce;
   }
 
   async #findChannel(channel: string): Promise<Found> {
@@ -178,21 +203,6 @@ export class Rebuilder {
       if (typeof losses === 'number') return losses;
       await sleep(LOOK_AGAIN_MS);
     }
-  }
-
-  async #restoreAccount(user: string): Promise<void> {
-    const { store, keys, archive, metrics } = this.#o;
-    const [born, restored] = await Promise.all([
-      store.command.exists(keys.born(keys.partitionOf(user))),
-      store.command.hexists(keys.devices(user), 'account'),
-    ]);
-    if (born || restored) return;
-    const account = await archive.account(user);
-    // Where presence and typing are looked up: there need be no message between the two.
-    const admit = pLimit(CHANNELS_AT_ONCE);
-    const others = new Set([...account.blocks, ...account.blockedBy]);
-    await Promise.all([...others].map((other) => admit(() => this.channel(directChannel(user, other)))));
-    if (await this.#verbs.restoreAccount(user, account)) metrics.rebuilt.of('account').inc();
   }
 
   /** One fetch in flight, however many ask. */

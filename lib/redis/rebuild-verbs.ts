@@ -76,10 +76,14 @@ export class RebuildVerbs extends ScriptCaller {
   }
 
   /** False when somebody has done it. */
-  async restoreAccount(user: string, { devices, blocks, blockedBy }: ArchivedAccount): Promise<boolean> {
+  async restoreAccount(
+    user: string,
+    { devices, blocks, blockedBy }: ArchivedAccount,
+    whole: boolean,
+  ): Promise<boolean> {
     const keys = [this.keys.devices(user), this.keys.blocks(user), this.keys.blockedBy(user)];
     const tokens = devices.flatMap(({ device, platform, token }) => [device, `${platform} ${token}`]);
-    const args = [devices.length, ...tokens, blocks.length, ...blocks, blockedBy.length, ...blockedBy];
+    const args = [whole ? 1 : 0, devices.length, ...tokens, blocks.length, ...blocks, blockedBy.length, ...blockedBy];
     return (await this.run<number>('restore_account', keys, args)) === 1;
   }
 }
