@@ -24,13 +24,21 @@ async function listening(...users: string[]) {
   );
   for (const feed of feeds.values()) feed.live.add({} as Session);
   const reads: { user: string; entries: string[]; at: number }[] = [];
+  /** What the next handing out to the user waits for. */
+  const held = new Map<string, Promise<void>>();
   const partitions = Array.from({ length: ctx.keys.partitions }, (_, p) => p);
   const lane = new Lane(ctx, partitions, {
     feedOf: (user) => feeds.get(user),
     feeds: () => feeds.values(),
     onEntries: (feed, { entries }) => {
-      feed.position = entries.at(-1)?.id ?? feed.position;
       reads.push({ user: feed.user, entries: entries.map(({ fields }) => fields[1] ?? ''), at: performance.now() });
+      const handed = () => {
+        feed.position = entries.at(-1)?.id ?? feed.position;
+      };
+      const waits = held.get(feed.user);
+      held.delete(feed.user);
+      if (waits) return waits.then(handed);
+      handed();
       return undefined;
     },
     onReplaced: () => undefined,
@@ -51,7 +59,7 @@ async function listening(...users: string[]) {
       () => reads.filter((read) => read.user === user).length,
       (count) => count === times,
     );
-  return { lane, feeds, reads, tell, readOf, pipeline: () => command.pipeline() };
+  return { lane, feeds, reads, held, tell, readOf, pipeline: () => command.pipeline() };
 }
 
 it('a receipt goes with what else rings for its user, in one read; another waits for its time', async () => {
@@ -80,5 +88,26 @@ it('receipts alone come all the same, again and again; for sessions that are gon
   await tell(pipeline(), 'alice', 'receipt', 'later', '1').exec();
   await readOf('alice', 2);
   expect(reads.map(({ user }) => user)).toEqual(['alice', 'alice']);
+  await lane.stop();
+});
+
+it('a handing out that has to ask the store first holds up no other one: after a failover all have to', async () => {
+  const { lane, reads, held, tell, readOf, pipeline } = await listening('alice', 'bob', 'carol');
+  const [alice, bob] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  held.set('alice', alice.promise).set('bob', bob.promise);
+  const all = pipeline();
+  for (const user of ['alice', 'bob', 'carol']) tell(all, user, 'message');
+  await all.exec();
+  for (const user of ['alice', 'bob', 'carol']) await readOf(user, 1);
+
+  // What fails is read again, and only when nobody is being handed anything any more.
+  await tell(pipeline(), 'carol', 'message').exec();
+  alice.reject(new Error('the store does not answer'));
+  await new Promise((turn) => setImmediate(turn));
+  expect(reads.map(({ user }) => user)).toEqual(['alice', 'bob', 'carol']);
+  bob.resolve();
+  await readOf('alice', 2);
+  await readOf('carol', 2);
+  expect(reads.filter(({ user }) => user === 'bob')).toHaveLength(1);
   await lane.stop();
 });

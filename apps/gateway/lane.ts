@@ -174,6 +174,8 @@ export class Lane {
     const batches = await this.#readInboxes(connection, feeds, count);
     const byKey = new Map(batches.map((batch) => [batch.key, batch]));
     let entries = 0;
+    /** Of feeds that ask the store before they hand out: after a failover all do, and would wait for each other. */
+    const asking: Promise<void>[] = [];
     for (const [i, feed] of feeds.entries()) {
       // A session may have joined over this read, and asked for another.
       const again = feed.rings !== rings[i];
@@ -188,12 +190,19 @@ export class Lane {
         continue;
       }
       entries += batch?.entries.length ?? 0;
-      const handed = this.#events.onEntries(feed, batch ?? { key: feed.inboxKey, entries: [] }, full);
-      if (handed) await handed; // when it fails the feed stays dirty
-      this.#dirty.delete(feed);
-      if (full || feed.rings !== rings[i]) this.#dirty.add(feed); // to the end of the line
+      const handed = () => {
+        this.#dirty.delete(feed);
+        if (full || feed.rings !== rings[i]) this.#dirty.add(feed); // to the end of the line
+      };
+      const handing = this.#events.onEntries(feed, batch ?? { key: feed.inboxKey, entries: [] }, full);
+      if (handing)
+        asking.push(handing.then(handed)); // when it fails the feed stays dirty
+      else handed();
     }
+    // None is read again before all are through: it would be handed out twice.
+    const failed = (await Promise.allSettled(asking)).find((asked) => asked.status === 'rejected');
     this.#events.onBatch();
+    if (failed) throw failed.reason;
     return entries;
   }
 
