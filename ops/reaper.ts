@@ -6,7 +6,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 
 const SCRIPT = `
 without() { left=; for p in $2; do [ "$p" = "$1" ] || left="$left $p"; done; }
@@ -39,7 +39,7 @@ let reaper: Reaper | undefined;
 
 function theReaper(): Reaper {
   if (reaper) return reaper;
-  const folder = mkdtempSync(join(tmpdir(), 'millrace-'));
+  const folder = mkdtempSync(join(tmpdir(), `millrace-${process.pid}-`));
   // Detached: a Ctrl-C in the terminal reaches us, and we stop our servers in order; the shell must see only the pipe.
   const shell: ChildProcess = spawn('sh', ['-c', SCRIPT, 'millrace-reaper', folder], {
     detached: true,
@@ -66,4 +66,16 @@ export function endWithUs(child: ChildProcess, how: 'now' | 'gently'): void {
 /** A new folder that disappears with this process. */
 export function temporaryFolder(prefix: string): string {
   return mkdtempSync(join(theReaper().folder, `${prefix}-`));
+}
+
+/** Whether this is the temporary folder of a process that is dead: then its reaper is too, or about to do its work. */
+export function isLeft(folder: string): boolean {
+  const [, owner] = /^millrace-(\d+)-/.exec(basename(folder)) ?? [];
+  if (owner === undefined) return false;
+  try {
+    process.kill(Number(owner), 0);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ESRCH';
+  }
 }

@@ -10,6 +10,7 @@ import { MUTANTS } from './mutants/mutants.ts';
 import { overlay } from './mutants/overlay.ts';
 import { shortRun } from './mutants/try.ts';
 import { ARCHIVES, type ArchiveKind, SHORT_FUZZ } from './run/arena.ts';
+import { removeLeftDisks } from './run/disk.ts';
 import { KEPT_BRIEFLY, memoryRows } from './run/memory.ts';
 import { jsonOf, linesOf, memoryTableOf, tableOf } from './run/report.ts';
 import { run } from './run/run.ts';
@@ -151,6 +152,7 @@ say(
 );
 if (noEarlier) say(`two-versions is left out: ${noEarlier}`);
 ensureRedis(say);
+for (const folder of removeLeftDisks()) say(`${folder} of a run that was killed is removed`);
 const outcome = await run({
   ...{ faults, topology, archive, seconds, seed, users, say },
   ...(earlier ? { earlier } : {}),
