@@ -1,4 +1,4 @@
-/** Planted into how devices come, come back, and leave. */
+/** Planted into how devices come, come back, and leave, and what a gateway does meanwhile. */
 import type { Edit, Mutant } from './mutant.ts';
 
 /** So that some seconds away are enough for an overflow. A read of a live inbox is shorter than a full inbox, as ever. */
@@ -52,6 +52,34 @@ export const attending: readonly Mutant[] = [
         file: 'lua/detach.lua',
         was: "if not value or string.match(value, ' (%S+)$') ~= session then",
         becomes: 'if not value then',
+      },
+    ],
+  },
+  {
+    name: 'online-unsaid',
+    does: 'who comes is not noted as online',
+    breaks: 'presence',
+    edits: [
+      {
+        file: 'lua/include/presence.lua',
+        was: "if redis.pcall('HGET', presence, 'status') == 'online' then return 0 end",
+        becomes: 'if true then return 0 end',
+      },
+    ],
+  },
+  {
+    name: 'refusal-holds-up',
+    does: 'a gateway does nothing else for 2 s when it refuses a frame, one time in 300',
+    breaks: 'noticed',
+    fault: 'fuzz',
+    // How long it takes before has to be known, too.
+    run: { seconds: 20 },
+    edits: [
+      {
+        file: 'apps/gateway/socket.ts',
+        was: 'session.refuse(new MillraceError(parsed.error.code, parsed.error.message), parsed.error);',
+        becomes: `if (Math.random() < 1 / 300) for (const end = performance.now() + 2_000; performance.now() < end; );
+        session.refuse(new MillraceError(parsed.error.code, parsed.error.message), parsed.error);`,
       },
     ],
   },

@@ -1,4 +1,4 @@
-/** Planted into watermarks and unread counts. */
+/** Planted into watermarks, ticks and unread counts. */
 import type { Mutant } from './mutant.ts';
 
 export const marking: readonly Mutant[] = [
@@ -20,6 +20,18 @@ export const marking: readonly Mutant[] = [
     does: 'reading is not noted',
     breaks: 'receipts',
     edits: [{ file: 'lua/raise.lua', was: 'if read > last then read = last end', becomes: 'read = saw' }],
+  },
+  {
+    name: 'received-taken-for-read',
+    does: 'the client library shows what the other one has received as read',
+    breaks: 'ticks',
+    edits: [
+      {
+        file: 'lib/client/receipts.ts',
+        was: "least('read') >= seq ? 'read'",
+        becomes: "least('delivered') >= seq ? 'read'",
+      },
+    ],
   },
   {
     name: 'own-unread',
