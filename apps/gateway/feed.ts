@@ -5,6 +5,7 @@
  * then *live* (the feed's reads are sent to it). A session whose client does not read its socket leaves the live ones and
  * replays from its own offset when the socket has drained: nothing is buffered for it here.
  */
+import { OwnReceipts } from './own-receipts.ts';
 import type { Session } from './session.ts';
 
 export class Feed {
@@ -15,6 +16,7 @@ export class Feed {
   position: string;
   readonly sessions = new Set<Session>();
   readonly live = new Set<Session>();
+  readonly own = new OwnReceipts();
   /** Its inbox had the wrong type at the last read: when it can be read again, there is a gap. */
   broken = false;
   /** Tell the sessions of a gap before anything else. */

@@ -56,7 +56,7 @@ export class Hub {
 
   constructor(ctx: GatewayContext, times: Partial<LeaseTimes> & SignalTimes = {}) {
     this.ctx = ctx;
-    this.receipts = new Receipts(ctx);
+    this.receipts = new Receipts(ctx, (user) => this.#feeds.get(user)?.own);
     this.reads = new Reads(this.receipts);
     this.acks = new Acks(ctx, this.receipts);
     this.registrations = new Registrations(ctx);
@@ -168,6 +168,7 @@ export class Hub {
     this.ctx.metrics.sessions.dec();
     if (feed.sessions.size === 0) {
       this.#feeds.delete(feed.user);
+      this.receipts.tellOwed(feed.own.take());
       this.#laneOf[feed.partition]?.forget(feed);
     }
     await this.abandon(session, feed.user);
@@ -210,6 +211,7 @@ export class Hub {
       const list = entries.map(([id, fields]): StreamEntry => ({ id, fields }));
       this.ctx.metrics.delivered.inc(session.write(list, renderer));
       this.signals.watches.sights.met(session, list);
+      if (list.some(({ fields }) => isOwn(fields, feed.user))) this.receipts.tellOwed(feed.own.copied());
       renderer.clear();
       // No entry is left between a trimmed stretch and what comes next.
       if (list.length === 0 && trimmed) session.offset = maxId(session.offset, trimmed);
@@ -306,8 +308,9 @@ export class Hub {
       if (session.offset !== last.id && compareIds(session.offset, last.id) < 0) this.#pause(session);
     }
     for (const { fields } of entries) {
-      if (fields[1] === 'message')
-        this.ctx.metrics.deliveryLatency.observe(Math.max(0, now - Number(fields[13])) / 1000);
+      if (fields[1] !== 'message') continue;
+      this.ctx.metrics.deliveryLatency.observe(Math.max(0, now - Number(fields[13])) / 1000);
+      if (isOwn(fields, feed.user)) this.receipts.tellOwed(feed.own.copied());
     }
   }
 
@@ -359,6 +362,11 @@ export class Hub {
 function missing(session: Session, trimmed: string | null | undefined, dropped: string | null | undefined): string {
   const receipts = dropped && compareIds(dropped, session.resumedTo) > 0 ? dropped : ZERO;
   return maxId(trimmed ?? ZERO, receipts);
+}
+
+/** A message that the user wrote: it comes only to who has another device. */
+function isOwn(fields: readonly string[], user: string): boolean {
+  return fields[1] === 'message' && fields[9] === user;
 }
 
 function hasManyReceipts(entries: readonly StreamEntry[]): boolean {

@@ -2,7 +2,7 @@
  * What members have received and read. A receipt's way: the channel's watermarks are raised; only when they grew (or when
  * an earlier attempt may have died right here) are those told whom it concerns and who have a live session; only then does
  * the caller store what it came from, an ack or a mark. A kill in between repeats, and loses nothing. Whether the reader has
- * other devices to be told is seen where the ack or the mark is stored.
+ * other devices to be told is seen where the ack or the mark is stored; of who sends, when a copy of the message comes.
  *
  * A receipt takes no sequence number, is never unread, and makes no receipts.
  */
@@ -21,6 +21,7 @@ import { Batcher } from './batcher.ts';
 import type { GatewayContext } from './context.ts';
 import { GivenUp } from './given-up.ts';
 import { isPresent, parseMember } from './membership.ts';
+import type { OwnReceipts } from './own-receipts.ts';
 import { Rounds, type Waiting } from './rounds.ts';
 
 /** A raise is some 5 µs, a tell 10: no call holds Redis for more than about a millisecond. */
@@ -52,11 +53,14 @@ export class Receipts {
   readonly #reads: Batcher<Mark, boolean>;
   readonly #direct: Rounds<TellInput>;
   readonly #groups: Rounds<Receipt>;
+  readonly #ownOf: (user: string) => OwnReceipts | undefined;
   #stopped = false;
   readonly #givenUp: GivenUp;
 
-  constructor(ctx: GatewayContext) {
+  /** `ownOf`: of a user who has a session here. */
+  constructor(ctx: GatewayContext, ownOf: (user: string) => OwnReceipts | undefined = () => undefined) {
     this.#ctx = ctx;
+    this.#ownOf = ownOf;
     this.#givenUp = new GivenUp('receipt', ctx);
     const { store, keys, metrics, lanes } = ctx;
     const observe: ScriptObserver = (name, seconds) => metrics.redisSeconds.of(name).observe(seconds);
@@ -105,10 +109,26 @@ export class Receipts {
     return this.#tellLater(receipt);
   }
 
-  /** A message says that its sender has read up to it; the watermarks rose with it (append.lua), nobody was told. */
+  /**
+   * A message says that its sender has read up to it; the watermarks rose with it (append.lua), nobody was told. `device`: ''
+   * over HTTP.
+   */
   sent(user: string, device: string, channel: string, seq: number, members: number): void {
     const mark = { user, device, channel, delivered: seq, read: seq, again: false };
-    void this.#tellUntilTold(mark, { delivered: seq, read: seq, members }, (raised) => this.#tellAll(mark, raised));
+    const raised = { delivered: seq, read: seq, members };
+    const held = device !== '' && this.#ownOf(user)?.hold(ownReceipt(mark, raised)) === true;
+    void this.#tellUntilTold(mark, raised, (present) =>
+      held ? this.#tellOthers(mark, present) : this.#tellAll(mark, present),
+    );
+  }
+
+  /** What the user's own other devices have yet to be told of. */
+  tellOwed(receipts: readonly TellInput[]): void {
+    for (const { user, via, channel, delivered, read } of receipts) {
+      const mark = { user, device: via, channel, delivered, read, again: false };
+      const tell = (present: Watermarks) => this.tellOwn(ownReceipt(mark, present));
+      void this.#tellUntilTold(mark, { delivered, read, members: 1 }, tell);
+    }
   }
 
   /**
