@@ -24,7 +24,7 @@ let deployment: Deployment;
 let gateway: MillraceProcess;
 
 beforeAll(async () => {
-  cluster = await startRedisCluster({ extraArgs: ['--cluster-require-full-coverage', 'no'] });
+  cluster = await startRedisCluster();
   store = new Cluster(cluster.nodes.map(({ host, port }) => ({ host, port })));
   const archiveUrl = `sqlite:${join(temporaryFolder('list-later'), 'archive.sqlite')}`;
   deployment = new Deployment({ redisUrl: cluster.url, archiveUrl, env: { PARTITIONS: '16' } });

@@ -19,7 +19,7 @@ const SOON_MS = 2000;
 const keys = keyspace(16);
 
 it('a silent node holds up nobody who left on another', async () => {
-  const cluster = await startRedisCluster({ extraArgs: ['--cluster-require-full-coverage', 'no'] });
+  const cluster = await startRedisCluster();
   const logger = createLogger({ name: 'test', level: 'info', destination: { write: () => undefined } });
   const config = loadConfig({ REDIS_URL: cluster.url, JWT_SECRET: 'x'.repeat(32) });
   const store = await connect(cluster.url, { logger, name: 'presence-test' });

@@ -24,7 +24,7 @@ let elsewhere: number[];
 let roles = 0;
 
 beforeAll(async () => {
-  cluster = await startRedisCluster({ extraArgs: ['--cluster-require-full-coverage', 'no'] });
+  cluster = await startRedisCluster();
   stores = await Promise.all(['a', 'b'].map((name) => connect(cluster.url, { logger, name })));
   const { slots } = stores[0]!.command as Cluster;
   const ownerOf = (p: number) => slots[keySlot(tagOf(p, PARTITIONS))]?.[0];

@@ -11,7 +11,7 @@ const keys = keyspace(16);
 let cluster: RedisCluster;
 let store: RedisStore;
 beforeAll(async () => {
-  cluster = await startRedisCluster({ primaries: 3, extraArgs: ['--cluster-require-full-coverage', 'no'] });
+  cluster = await startRedisCluster({ primaries: 3 });
   store = await connect(cluster.url, { logger: pino({ level: 'silent' }), name: 'test' });
 });
 afterAll(async () => {

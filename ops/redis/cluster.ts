@@ -84,6 +84,8 @@ async function startNode(
     appendOnly: options.appendOnly ?? true,
     extraArgs: [
       ...['--cluster-enabled', 'yes', '--cluster-node-timeout', '2000', '--cluster-replica-validity-factor', '0'],
+      // A primary that is away with its replicas must not take the others with it.
+      ...['--cluster-require-full-coverage', 'no'],
       // The default bus port (port + 10,000) is beyond 65,535 for most free ports.
       ...['--cluster-port', String(place?.busPort ?? (await freePort())), '--repl-diskless-sync-delay', '0'],
       ...(options.tls ? [...tlsArgs(options.tls, tlsPort), '--tls-cluster', 'yes', '--tls-replication', 'yes'] : []),
