@@ -24,7 +24,7 @@ export interface RedisStore {
   readonly kind: 'standalone' | 'sentinel' | 'cluster';
   /** The URL without its password. */
   readonly address: string;
-  /** Commands of one turn go out together, to a cluster's servers each alone. Only typed methods: `call` may answer in other shapes. */
+  /** Commands of one tick go out in one pipeline by themselves. Only typed methods: `call` may answer in other shapes. */
   readonly command: Redis | Cluster;
   /** Partitions that one command may read: all in one group unless a cluster, then each alone. */
   groups(partitions: readonly number[]): number[][];
@@ -142,9 +142,7 @@ async function connectCluster(target: RedisTarget, options: ConnectOptions): Pro
   const { lazyConnect: _, ...settings } = commonOptions(target, options.name);
   const cluster = new Cluster(target.nodes, {
     redisOptions: settings,
-    // Of a pipeline ioredis follows a MOVED only when all its replies are the same one. It would save nothing either: few
-    // commands of a turn are of the same server, and a pipeline costs more than what it saves below some 16.
-    enableAutoPipelining: false,
+    enableAutoPipelining: true,
     clusterRetryStrategy: backoffMs,
     slotsRefreshInterval: 2000,
     slotsRefreshTimeout: 1000,
