@@ -31,9 +31,10 @@ end
 
 -- Receipts do not push out messages: of those counted in `devices` (more than there are, never fewer) an inbox has this many
 -- beyond its bound, and then all go but the latest few. They are counted only in an inbox that is a quarter full: when it
--- becomes so, so many more than there may be are taken for counted that a full one looks how many there are. `dropped` in `devices`: the latest that went though nothing later says
--- the same. For who comes back that is no gap: receipts are state. A live session that had not read so far is told of one: it
--- finds at least RECEIPTS_KEPT receipts (hub.ts counts them), since whatever supersedes one is one.
+-- becomes so, so many more than there may be are taken for counted that a full one looks how many there are. `dropped` in
+-- `devices`: the latest that went though nothing later says the same. For who comes back that is no gap: receipts are state.
+-- A live session that had not read so far is told of one: it finds at least RECEIPTS_KEPT receipts (hub.ts counts them),
+-- since whatever supersedes one is one.
 local RECEIPTS, RECEIPTS_KEPT = 64, 16
 
 local function drop_receipts(inbox, devices, held)
